@@ -1,0 +1,52 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.set-up
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Everything into .venv (uv when present, else venv and pip)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) && \
+	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt -e '.[test,dev]'; \
+	else \
+	  "$(PYTHON)" -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' && \
+	  $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,dev]'; \
+	fi
+	@touch $@
+
+demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a minute
+	$(BIN)/capillary-export demo
+
+test: setup ## All tests but the long matrices (those run in their short form)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: setup ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## Put the format right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## The generated pages
+	$(BIN)/python -m pipeline.blocks.dictionary > docs/tables.md
+
+crash: setup ## kill -9 at 200 random points of a night, each resumed and compared with a quiet night
+	CRASH_POINTS=200 $(BIN)/python -m pytest tests/test_crash.py -q
+
+sandbox: setup ## The stand-in API on port 8080
+	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
+
+clean: ## Away with what can be made again
+	rm -rf $(VENV) dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup demo test check format docs crash sandbox clean
