@@ -1,0 +1,45 @@
+"""What a night counts and times while it runs. The journal, not this, is what sums are made from."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from pipeline.outcome import Outcome
+
+LATENCIES_KEPT = 1000
+
+
+@dataclass
+class Tally:
+    """Counts of the running process, for the progress line and `status`."""
+
+    planned: int = 0  # IDs to ask in this run
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    calls: int = 0
+    repeated: int = 0  # calls that had to be made again
+    throttled: int = 0  # 429s among them
+    in_flight: int = 0
+    durable: int = 0  # journal records that survive a power loss
+    began: float = field(default_factory=time.monotonic)
+    latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+
+    @property
+    def done(self) -> int:
+        """IDs with a verdict in this run."""
+        return sum(self.outcomes.values())
+
+    def rate(self) -> float:
+        """Calls per second since the run began."""
+        return self.calls / max(1e-9, time.monotonic() - self.began)
+
+    def eta_s(self) -> float | None:
+        """Seconds until all planned IDs are done at the pace so far; None while nothing is known."""
+        elapsed = time.monotonic() - self.began
+        return (self.planned - self.done) * elapsed / self.done if self.done else None
+
+    def latency_ms(self, share: float) -> float | None:
+        """The latency below which `share` of the last calls were."""
+        ordered = sorted(self.latencies_us)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / 1000 if ordered else None
