@@ -1,0 +1,102 @@
+"""Who was asked tonight and with what verdict: read back from the parts that list every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.outcome import Outcome
+from pipeline.store.journal import chunk_number, sealed_chunks
+from pipeline.store.parquet import read_batches
+
+RECORD = "_record"
+CALLS = "_calls"
+"""The part that lists every call of a chunk. It is written last: where it is, the chunk's parts are complete."""
+CALLS_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.int64()),
+        ("fetched_at", pa.int64()),
+        ("outcome", pa.int8()),
+        ("status", pa.int16()),
+        ("reason_code", pa.int32()),
+        ("latency_us", pa.int32()),
+        ("body_bytes", pa.int32()),
+        (RECORD, pa.int64()),
+    ]
+)
+RECORD_BITS = 24
+"""A record's number is its chunk's number and, in so many bits, its place there."""
+
+Ints = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The night's verdicts, one per ID, sorted by ID; and what the calls amount to.
+
+    Of several verdicts for an ID the last one counts, but a failure never replaces an answer.
+    """
+
+    customer_ids: Ints
+    outcomes: Ints
+    fetched_at: Ints  # µs since 1970
+    stale_records: Ints  # sorted numbers of the answers that a later one replaced
+    calls: int
+    repeated: int
+    throttled: int
+    records: int
+
+    def with_outcome(self, *outcomes: Outcome) -> Ints:
+        """The IDs that ended so, sorted."""
+        found: Ints = self.customer_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])]
+        return found
+
+    def done(self, fresh_after: int) -> Ints:
+        """The IDs that need not be asked again: a final verdict, not older than `fresh_after` (µs since 1970)."""
+        final = [int(outcome) for outcome in Outcome if outcome.is_final]
+        found: Ints = self.customer_ids[np.isin(self.outcomes, final) & (self.fetched_at >= fresh_after)]
+        return found
+
+
+def chunks_without_parts(journal: Path, parts: Path) -> list[Path]:
+    """The sealed chunks that still have to be normalized."""
+    complete = {chunk_number(path) for path in _calls_parts(parts)}
+    return [path for path in sealed_chunks(journal) if chunk_number(path) not in complete]
+
+
+def _calls_parts(parts: Path) -> list[Path]:
+    return sorted((parts / CALLS).glob("chunk-*.parquet"), key=chunk_number)
+
+
+def read_ledger(parts: Path) -> Ledger:
+    """Read the night's calls. Raises StorageError."""
+    calls = _read_calls(parts)
+    outcomes = calls["outcome"].to_numpy()
+    is_verdict = outcomes != Outcome.RETRIED
+    ids, records = calls["customer_id"].to_numpy()[is_verdict], calls[RECORD].to_numpy()[is_verdict]
+    verdicts, fetched_at = outcomes[is_verdict], calls["fetched_at"].to_numpy()[is_verdict]
+    order = np.lexsort((records, verdicts != Outcome.FAILED, ids))
+    is_last = np.append(ids[order][1:] != ids[order][:-1], True)[: len(order)]
+    last = order[is_last]
+    return Ledger(
+        customer_ids=ids[last],
+        outcomes=verdicts[last],
+        fetched_at=fetched_at[last],
+        stale_records=np.sort(records[order[~is_last]]),
+        calls=len(outcomes),
+        repeated=int(np.count_nonzero(~is_verdict)),
+        throttled=int(np.count_nonzero(calls["status"].to_numpy() == 429)),
+        records=len(outcomes),
+    )
+
+
+def _read_calls(parts: Path) -> pa.Table:
+    columns = ["customer_id", "fetched_at", "outcome", "status", RECORD]
+    schema = pa.schema([CALLS_SCHEMA.field(name) for name in columns])
+    batches = [batch for path in _calls_parts(parts) for batch in read_batches(path, columns)]
+    return pa.Table.from_batches(batches, schema).combine_chunks()
