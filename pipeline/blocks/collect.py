@@ -1,0 +1,217 @@
+"""Answers in, typed batches out: flattens each answer once, then types whole columns.
+
+What no column holds is kept twice over: in the `extra` of the nearest row, and counted by path in
+`unknown_fields`; what a column cannot hold goes to its row's `extra` and to `rejects`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from pipeline.blocks.base import Column, Kind, Table
+from pipeline.blocks.compile import Row, compile_flatten
+from pipeline.blocks.fit import Misfit, fit, offsets
+from pipeline.blocks.schema import part_schema
+from pipeline.blocks.secrets import without_secrets, without_signed_url
+from pipeline.blocks.shape import Form, Node
+from pipeline.blocks.source import row_path
+from pipeline.jsontext import Json, dump, type_name
+
+MAX_UNKNOWN_PATHS = 2000
+"""Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
+MAX_UNKNOWN_PATH_LENGTH = 200
+MORE_PATHS = "(more)"
+
+
+@dataclass
+class UnknownField:
+    """How often a key was seen that the contract does not know."""
+
+    occurrences: int
+    first_customer_id: int
+    last_customer_id: int
+
+
+class Reject(NamedTuple):
+    """A value that fits no column: `raw` is its JSON text."""
+
+    customer_id: int
+    table_name: str
+    column_name: str
+    reason: str
+    raw: str
+    fetched_at: int
+    record: int
+
+
+@dataclass
+class Collected:
+    """What a number of answers gave: one batch per table that has rows, in part schema."""
+
+    batches: dict[str, pa.RecordBatch]
+    rejects: list[Reject]
+    unknown: dict[tuple[str, str], UnknownField]
+
+
+@dataclass
+class Options:
+    """How values are read: the zone of date-times that come without one, and whether offsets are kept."""
+
+    night: date
+    zone: ZoneInfo | None = None
+    keep_offsets: bool = False
+
+
+@dataclass
+class _TableState:
+    table: Table
+    paths: list[str]  # of the places where its rows stand, longest first; extra's paths are relative to them
+    schema: pa.Schema
+    rows: list[Row] = field(default_factory=list)
+    extras: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+class Collector:
+    """Collects the rows of many answers, table by table, until `drain` types them."""
+
+    def __init__(self, tables: Sequence[Table], options: Options) -> None:
+        self._options = options
+        self._states = [
+            _TableState(table, _row_paths(table), part_schema(table, offsets=options.keep_offsets))
+            for table in tables
+        ]
+        self._rejects: list[Reject] = []
+        self._unknown: dict[tuple[str, str], UnknownField] = {}
+        self._now: tuple[int, int] = (0, 0)  # fetched_at and record of the answer being flattened
+        self._flatten = compile_flatten(tables, [state.rows for state in self._states], self)
+
+    def add(
+        self,
+        doc: Json,
+        customer_id: int,
+        fetched_at: int,
+        record: int,
+        body_hash: str,
+        repeated: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Flatten one decoded answer. `fetched_at` in µs since 1970, `repeated` from `jsontext.Decoded`."""
+        self._now = (fetched_at, record)
+        for key, lost in repeated:
+            self.reject(
+                customer_id, self._states[0].table.name, key, "repeated key, the last counts", dump(lost)
+            )
+        self._flatten(doc, customer_id, fetched_at, record, body_hash)
+
+    def reject(self, customer_id: int, table: str, column: str, reason: str, raw: str) -> None:
+        """Note a value (its JSON text) of the answer being read that fits nowhere."""
+        self._rejects.append(Reject(customer_id, table, column, reason, without_secrets(raw), *self._now))
+
+    # What the walk reports (compile.Odd)
+
+    def keys(self, found: dict[str, Any], node: Node, row: int, customer_id: int) -> None:
+        """Another spelling is renamed in place; a Thrift leak (`setX: true`) is dropped; the rest is kept."""
+        for key in [key for key in found if key not in node.known]:
+            known_as = node.aliases.get(key)
+            if known_as is not None and known_as not in found:
+                found[known_as] = found.pop(key)
+            elif not _is_thrift_leak(key, found[key]):
+                path = f"{node.inside}.{key}".lstrip(".")
+                self._count_unknown(path[:MAX_UNKNOWN_PATH_LENGTH], found[key], customer_id)
+                if not node.whole:
+                    self._keep(self._states[node.owner], row, path, found[key])
+
+    def value(self, found: Json, node: Node, row: int, customer_id: int) -> None:
+        """Another form than the contract's: its row keeps it, and `rejects` tells. `[]` says nothing."""
+        if found == []:
+            return
+        table = self._states[node.places[0].table if node.places else node.owner].table.name
+        wanted = "a list of objects" if node.form is Form.LIST else "an object"
+        self.reject(customer_id, table, "", f"expected {wanted}, got {type_name(found)}", dump(found))
+        if node.path:
+            self._keep(self._states[node.outer_owner], row, node.path, found)
+
+    def _count_unknown(self, path: str, found: Json, customer_id: int) -> None:
+        seen = self._unknown.get((path, type_name(found)))
+        if seen is not None:
+            seen.occurrences += 1
+            seen.last_customer_id = customer_id
+        elif len(self._unknown) < MAX_UNKNOWN_PATHS or path == MORE_PATHS:
+            self._unknown[path, type_name(found)] = UnknownField(1, customer_id, customer_id)
+        else:
+            self._count_unknown(MORE_PATHS, found, customer_id)
+
+    @staticmethod
+    def _keep(state: _TableState, row: int, path: str, found: Json) -> None:
+        """Into the extra of a row, by its path from there."""
+        extra = state.extras.setdefault(row, {})
+        around = next((around for around in state.paths if path.startswith(around)), "")
+        name = path.removeprefix(around).lstrip(".")
+        extra[name if name not in extra else f"{name}#{len(extra)}"] = found
+
+    # Typing
+
+    def __len__(self) -> int:
+        """How many rows wait in the largest table."""
+        return max(len(state.rows) for state in self._states)
+
+    def drain(self) -> Collected:
+        """Type what was collected and start afresh."""
+        batches = {state.table.name: self._batch(state) for state in self._states if state.rows}
+        collected = Collected(batches, self._rejects, self._unknown)
+        self._rejects, self._unknown = [], {}
+        for state in self._states:
+            state.rows.clear()
+            state.extras.clear()
+        return collected
+
+    def _batch(self, state: _TableState) -> pa.RecordBatch:
+        customer_ids, *values, fetched_at, records = zip(*state.rows, strict=True)
+        arrays: list[pa.Array[Any]] = [pa.array(customer_ids, pa.int64())]
+        for column, raw in zip(state.table.columns, values, strict=True):
+            arrays.extend(self._typed(state, column, raw))
+        count = len(customer_ids)
+        arrays += [
+            pa.array(fetched_at, pa.int64()).cast(pa.timestamp("us", "UTC")),
+            pa.repeat(pa.scalar(self._options.night, pa.date32()), count),
+            self._extra(state, count),
+            pa.array(records, pa.int64()),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
+
+    @staticmethod
+    def _extra(state: _TableState, count: int) -> pa.Array[Any]:
+        if not state.extras:
+            return pa.nulls(count, pa.string())
+        texts = {row: without_secrets(dump(extra)) for row, extra in state.extras.items()}
+        return pa.array([texts.get(row) for row in range(count)], pa.string())
+
+    def _typed(self, state: _TableState, column: Column, raw: Sequence[Any]) -> list[pa.Array[Any]]:
+        if state.table.ignore and column.kind is Kind.TEXT:
+            raw = [without_signed_url(value) for value in raw]
+        fitted = fit(column.kind, raw, self._options.zone)
+        for misfit in fitted.misfits:
+            self._note_misfit(state, column, misfit)
+        if self._options.keep_offsets and column.kind is Kind.INSTANT:
+            return [fitted.array, offsets(raw)]
+        return [fitted.array]
+
+    def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
+        row = state.rows[misfit.row]
+        state.extras.setdefault(misfit.row, {})[column.source.split("|")[0]] = misfit.raw
+        if misfit.reason:
+            raw = without_secrets(dump(misfit.raw))
+            self._rejects.append(Reject(row[0], state.table.name, column.name, misfit.reason, raw, *row[-2:]))
+
+
+def _row_paths(table: Table) -> list[str]:
+    return sorted(map(row_path, table.rows), key=len, reverse=True)
+
+
+def _is_thrift_leak(key: str, found: Json) -> bool:
+    return len(key) > 3 and key.startswith("set") and key[3].isupper() and type(found) is bool

@@ -1,0 +1,43 @@
+"""Signed image URLs and tokens open a customer's picture to whoever has them: nothing exported holds one.
+
+The columns of the image tables leave them out by declaration (`Table.ignore`). This file guards what is kept
+as JSON text whatever it is: raw columns, `extra`, `rejects`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.jsontext import Json, UnreadableError, decode, dump
+
+REMOVED = "(secret removed)"
+
+_SECRET_KEYS = frozenset({"filepath", "securefilepath", "s3token"})
+_SIGNED = re.compile(r"x-amz-|awsaccesskeyid=|[?&](?:key-pair-id|signature|sig|x-goog-\w+)=", re.IGNORECASE)
+_SUSPECT = re.compile(rf"file_?path|s3_?token|{_SIGNED.pattern}", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """JSON text whose signed URLs and image tokens are removed; the rest as it was."""
+    if _SUSPECT.search(text) is None:
+        return text
+    try:
+        return dump(_scrubbed(decode(text.encode()).doc))
+    except (UnreadableError, RecursionError):
+        return dump(REMOVED)
+
+
+def without_signed_url(value: Json) -> Json:
+    """A value; `REMOVED` where it is a text that holds a signed URL."""
+    return REMOVED if isinstance(value, str) and _SIGNED.search(value) else value
+
+
+def _scrubbed(value: Json) -> Json:
+    if type(value) is dict:
+        return {
+            key: REMOVED if key.lower().replace("_", "") in _SECRET_KEYS and inner else _scrubbed(inner)
+            for key, inner in value.items()
+        }
+    if type(value) is list:
+        return [_scrubbed(inner) for inner in value]
+    return without_signed_url(value)
