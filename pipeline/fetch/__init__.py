@@ -1,0 +1,168 @@
+"""The only async room: IDs in, journalled verdicts out. `fetch` is its door."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from pydantic import SecretStr
+
+from pipeline.config import BasicAuthConfig, Config
+from pipeline.errors import ExportError, RetriableError, StoppedError
+from pipeline.fetch.auth import Auth, BasicAuth, OAuth
+from pipeline.fetch.breaker import Breaker, BreakerPolicy
+from pipeline.fetch.client import CallError, Client, ClientOptions, Reply, open_session
+from pipeline.fetch.handoff import Handoff
+from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
+from pipeline.fetch.pool import Pool, Tools
+from pipeline.fetch.query import query_string
+from pipeline.fetch.quota import Limit, Quota
+from pipeline.fetch.retry import RetryPolicy
+from pipeline.outcome import Outcome
+from pipeline.stats import Tally
+
+TICK_S = 0.5
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """What to fetch, how, and where the replies go. `stop_in_s`: seconds from now until the window closes."""
+
+    config: Config
+    secret: SecretStr
+    embed: Sequence[str]
+    sock: socket.socket
+    tally: Tally
+    stop_in_s: float | None = None
+    on_tick: Callable[[], None] = lambda: None
+
+
+def fetch(job: FetchJob, customer_ids: Iterator[int]) -> None:
+    """Ask for all IDs. On return every verdict is durable and normalized.
+
+    Raises what stopped the night (StoppedError, RefusedError, StorageError, UsageError); what was answered
+    until then is journalled all the same.
+    """
+    try:
+        asyncio.run(_fetch(job, customer_ids))
+    except asyncio.CancelledError:
+        raise StoppedError("Stopped at once by a second signal.", "`run` goes on where it stopped.") from None
+
+
+async def _fetch(job: FetchJob, customer_ids: Iterator[int]) -> None:
+    limits = job.config.quota
+    async with open_session(limits.max_in_flight) as session:
+        handoff = Handoff(job.sock, job.tally)
+        await handoff.open()
+        pool = Pool(_tools(job, session, handoff), limits.max_in_flight)
+        _stop_on_signals(pool)
+        _stop_at_window_end(pool, job.stop_in_s)
+        await _run(pool, handoff, job, customer_ids)
+
+
+async def _run(pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterator[int]) -> None:
+    """The pool, with listener and ticker beside it; whatever ends the pool, the journal gets the rest."""
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(handoff.serve())
+        ticker = group.create_task(_tick(job.on_tick, pool))
+        try:
+            await pool.run(customer_ids)
+        except Exception as exc:
+            failure = exc
+        try:
+            await handoff.finish()
+        except ExportError as exc:
+            failure = exc
+        finally:
+            ticker.cancel()
+            handoff.close()
+    if failure is not None:
+        raise failure
+
+
+def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> Tools:
+    api, retry = job.config.api, job.config.retry
+    options = ClientOptions(api.host, query_string(api, job.embed), api.timeout_s, api.max_body_mb << 20)
+    limits = [Limit(limit.calls, limit.per_s) for limit in job.config.quota.limits]
+    breaker = BreakerPolicy(limit_s=retry.outage_s, never_reached_limit_s=min(10.0, retry.outage_s))
+    return Tools(
+        client=Client(session, options),
+        auth=auth_for(job.config, job.secret, session),
+        quota=Quota(limits),
+        handoff=handoff,
+        breaker=Breaker(breaker),
+        retry=RetryPolicy(retry.max_attempts, retry.max_wait_s),
+        tally=job.tally,
+        rng=random.Random(),  # noqa: S311 - jitter, not cryptography
+    )
+
+
+def auth_for(config: Config, secret: SecretStr, session: aiohttp.ClientSession) -> Auth:
+    """Basic or OAuth, as the config says."""
+    auth = config.api.auth
+    if isinstance(auth, BasicAuthConfig):
+        return BasicAuth(auth.till, secret)
+    return OAuth(session, config.api.host, auth.key, secret, timeout_s=config.api.timeout_s)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One call's answer, and what it means. `reply` is None when no answer came."""
+
+    reply: Reply | None
+    judged: Judgement
+
+
+def ask_once(config: Config, secret: SecretStr, embed: Sequence[str], customer_id: int) -> Probe:
+    """One call outside any night. Raises RefusedError where no token is to be had."""
+
+    async def ask() -> Probe:
+        api = config.api
+        async with open_session(1) as session:
+            options = ClientOptions(api.host, query_string(api, embed), api.timeout_s, api.max_body_mb << 20)
+            headers = await auth_for(config, secret, session).headers()
+            reply = await Client(session, options).get(customer_id, headers)
+            return Probe(reply, judge(customer_id, reply.status, reply.body))
+
+    try:
+        return asyncio.run(ask())
+    except RetriableError as exc:
+        code = exc.code if isinstance(exc, CallError) else Trouble.CONNECT
+        return Probe(None, Judgement(Action.RETRY, Outcome.RETRIED, code, exc.message, is_outage=True))
+
+
+def _stop_on_signals(pool: Pool) -> None:
+    """The first signal lets calls in flight end; the second ends at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop(name: str) -> None:
+        if pool.is_stopping:
+            task.cancel()
+        pool.stop(StoppedError(f"Stopped by {name}.", "Nothing is lost: `run` goes on where it stopped."))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number.name)
+
+
+def _stop_at_window_end(pool: Pool, stop_in_s: float | None) -> None:
+    if stop_in_s is None:
+        return
+    closed = StoppedError("The window has closed.", "The next night goes on with what is left.", publish=True)
+    asyncio.get_running_loop().call_later(max(0.0, stop_in_s), pool.stop, closed)
+
+
+async def _tick(on_tick: Callable[[], None], pool: Pool) -> None:
+    try:
+        while True:
+            on_tick()
+            await asyncio.sleep(TICK_S)
+    except Exception as exc:  # it writes the night's state: the disk may be full
+        pool.stop(exc)

@@ -1,0 +1,430 @@
+"""The worker pool: IDs in, journalled verdicts out. `fetch` is the door of this room.
+
+One feeder puts IDs into a bounded queue, retries that are due first; workers take them, wait for their
+turn, ask, judge, and hand the reply over. The only way back is a retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pipeline.errors import ExportError, RefusedError, RetriableError, StoppedError, UsageError
+from pipeline.fetch.auth import Auth
+from pipeline.fetch.breaker import Breaker
+from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Reply, retry_after_s
+from pipeline.fetch.handoff import Handoff
+from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
+from pipeline.fetch.quota import Quota
+from pipeline.fetch.retry import RetryPolicy, wait_before_retry
+from pipeline.outcome import Outcome
+from pipeline.stats import Tally
+from pipeline.store.journal import Record, pack_record
+
+REFUSED_IN_A_ROW = 20
+"""So many HTTP 4xx from the start, and no other answer: it is our request that is wrong, not the IDs."""
+THROTTLED_AT_MOST = 20
+"""An ID that is turned away so often while others are answered is failed: it would slow the night down."""
+MIN_PAUSE_S = 1.0
+"""The least pause after a 429, even one that says "now" (or one window, if that is shorter)."""
+STALE_TURN_S = 0.05
+"""A turn that had to wait longer than this for a token is let go."""
+FAILED_BODY_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """An ID on its way. `attempts` failed for its own sake; `calls` were made in all."""
+
+    customer_id: int
+    attempts: int = 0
+    calls: int = 0
+    is_second_look: bool = False  # a partial answer, asked once more at the end
+    used_headers: dict[str, str] = field(default_factory=dict)
+    reauthenticated: bool = False
+    throttles: int = 0  # turned away while others were answered
+    answers_at_trouble: int | None = None  # the breaker's count when it last failed for the server's fault
+    answers_at_throttle: int | None = None  # the same when it was last turned away
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the pool works with."""
+
+    client: Client
+    auth: Auth
+    quota: Quota
+    handoff: Handoff
+    breaker: Breaker
+    retry: RetryPolicy
+    tally: Tally
+    rng: random.Random
+
+
+class Pool:
+    """Fetches a stream of IDs with `workers` calls in flight at most."""
+
+    def __init__(self, tools: Tools, workers: int) -> None:
+        self._tools = tools
+        self._workers = workers
+        self._queue: asyncio.Queue[Item] = asyncio.Queue(maxsize=workers)
+        self._retries: list[tuple[float, int, Item]] = []  # min-heap of (due time, ticket, item)
+        self._second_looks: list[Item] = []
+        self._ticket = 0
+        self._under_way = 0  # items queued, in a worker's hands, or waiting for a retry
+        self._calling: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()  # something came back: the feeder looks again
+        self._probing = asyncio.Lock()
+        self._stopping: Exception | None = None
+        self._refusals = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self, customer_ids: Iterator[int]) -> None:
+        """Ask for all IDs. Raises what stopped the night, once calls in flight have ended and are journalled."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = [group.create_task(self._work()) for _ in range(self._workers)]
+            try:
+                await self._feed(customer_ids)
+            except Exception as exc:  # the list of IDs cannot be read on
+                self.stop(exc)
+            self._release_idle_workers()
+        if self._stopping is not None:
+            raise self._stopping
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no new call leaves any more."""
+        return self._stopping is not None
+
+    def stop(self, why: Exception) -> None:
+        """No new call leaves; those in flight end in peace. The first reason counts, a bug before all."""
+        is_hidden_bug = isinstance(self._stopping, ExportError) and not isinstance(why, ExportError)
+        if self._stopping is None or is_hidden_bug:
+            self._stopping = why
+            self._changed.set()
+
+    # Feeding
+
+    async def _feed(self, customer_ids: Iterator[int]) -> None:
+        more: Item | None = _next_item(customer_ids)
+        while self._stopping is None:
+            item = self._due_retry()
+            if item is None and more is not None:
+                item, more = more, _next_item(customer_ids)
+                self._under_way += 1
+            if item is not None:
+                await self._offer(item)
+            elif self._under_way:
+                await self._until_changed()
+            elif self._second_looks:
+                more = self._look_again()
+            else:
+                return
+
+    async def _offer(self, item: Item) -> None:
+        """Into the bounded queue: when it is full, the reader waits; a stop wakes it up."""
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull:
+            while self._queue.full() and self._stopping is None:
+                self._changed.clear()
+                await self._changed.wait()  # however many retries fall due meanwhile
+            if self._stopping is None:
+                self._queue.put_nowait(item)
+
+    def _due_retry(self) -> Item | None:
+        if self._retries and self._retries[0][0] <= time.monotonic():
+            return heapq.heappop(self._retries)[2]
+        return None
+
+    async def _until_changed(self) -> None:
+        """Until something came back, or the next retry is due."""
+        self._changed.clear()
+        wait = self._retries[0][0] - time.monotonic() if self._retries else None
+        try:
+            async with asyncio.timeout(None if wait is None else max(0.0, wait)):
+                await self._changed.wait()
+        except TimeoutError:
+            pass  # a retry is due
+
+    def _look_again(self) -> Item | None:
+        """Partial answers are asked for once more when everything else is done."""
+        for item in self._second_looks[1:]:
+            self._retry_in(0.0, item)
+        first = self._second_looks[0]
+        self._second_looks = []
+        return first
+
+    def _release_idle_workers(self) -> None:
+        """Whoever is in a call ends it; the others have nothing to wait for."""
+        for task in self._tasks:
+            if task not in self._calling:
+                task.cancel()
+
+    # Working
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        while self._stopping is None:
+            item = await self._queue.get()
+            self._changed.set()
+            try:
+                await self._ask(item, me)
+            except (
+                Exception
+            ) as exc:  # the end of the night, or a bug: `run` raises it when all calls have ended
+                self.stop(exc)
+            finally:
+                self._under_way -= 1
+                self._changed.set()
+
+    async def _ask(self, item: Item, me: asyncio.Task[None]) -> None:
+        """A call. While the API is down, one at a time, each for another ID: one alone proves nothing."""
+        breaker = self._tools.breaker
+        if breaker.is_open:
+            async with self._probing:
+                if breaker.is_open:
+                    await asyncio.sleep(breaker.probe_wait_s())
+                    await self._call(item, me)
+                    return
+        await self._call(item, me)
+
+    async def _call(self, item: Item, me: asyncio.Task[None]) -> None:
+        """One call and what follows from it."""
+        try:
+            item.used_headers = await self._turn()
+        except RetriableError as exc:  # no token: no call was made, so there is none to journal
+            self._count_outage(item, exc.message)
+            self._retry_in(self._tools.retry.base_s, item)
+            return
+        if self._stopping is not None:
+            return
+        self._calling.add(me)
+        self._tools.tally.in_flight += 1
+        try:
+            reply, judged = await self._asked(item)
+            await self._settle(item, reply, judged)
+        finally:
+            self._tools.tally.in_flight -= 1
+            self._calling.discard(me)
+
+    async def _turn(self) -> dict[str, str]:
+        """A turn, and the headers of now. A call leaves when its turn comes: those that had to wait for a
+        new token take another turn, or they would leave together."""
+        await self._tools.auth.headers()
+        await self._tools.quota.turn()
+        began = time.monotonic()
+        headers = await self._tools.auth.headers()
+        if time.monotonic() - began > STALE_TURN_S:
+            await self._tools.quota.turn()
+        return headers
+
+    async def _asked(self, item: Item) -> tuple[Reply, Judgement]:
+        """The reply and its judgement; where no answer came, a reply of nothing and why."""
+        item.calls += 1
+        self._tools.tally.calls += 1
+        try:
+            reply = await self._tools.client.get(item.customer_id, item.used_headers)
+        except BodyTooLargeError as exc:
+            judged = Judgement(Action.GIVE_UP, Outcome.FAILED, exc.code, exc.message)
+            return _no_reply(exc.latency_us), judged
+        except CallError as exc:
+            judged = Judgement(Action.RETRY, Outcome.RETRIED, exc.code, exc.message, is_outage=True)
+            return _no_reply(exc.latency_us), judged
+        self._tools.tally.latencies_us.append(reply.latency_us)
+        return reply, judge(item.customer_id, reply.status, reply.body)
+
+    # Settling
+
+    async def _settle(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        """Do what the judgement says."""
+        if judged.is_outage:
+            await self._settle_outage(item, reply, judged)
+            return
+        if judged.action is not Action.THROTTLE:
+            self._tools.breaker.answered()
+        if judged.action is not Action.REAUTHENTICATE:
+            item.reauthenticated = False
+        match judged.action:
+            case Action.ACCEPT | Action.GIVE_UP:
+                await self._verdict(item, reply, judged)
+            case Action.RETRY:
+                await self._retry_or_fail(item, reply, judged)
+            case Action.THROTTLE:
+                await self._throttled(item, reply, judged)
+            case Action.REAUTHENTICATE:
+                await self._reauthenticate(item, reply, judged)
+            case Action.REFUSED | Action.MISCONFIGURED:
+                await self._refused(item, reply, judged)
+
+    async def _settle_outage(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        """The server's trouble. While the breaker is open, or nobody listens, it costs the ID no attempt."""
+        self._count_outage(item, judged.reason)
+        if self._tools.breaker.is_open:
+            await self._journal_repeat(item, reply, judged)
+            self._retry_in(0.0, item)
+        elif judged.code == Trouble.CONNECT:
+            await self._journal_repeat(item, reply, judged)
+            self._retry_in(self._tools.retry.base_s, item)
+        else:
+            await self._retry_or_fail(item, reply, judged)
+
+    def _count_outage(self, item: Item, reason: str) -> None:
+        """Tell the breaker; not if others were answered since this ID failed last: its own trouble."""
+        breaker = self._tools.breaker
+        is_its_own = item.answers_at_trouble is not None and item.answers_at_trouble < breaker.answers
+        item.answers_at_trouble = breaker.answers
+        if breaker.is_open or not is_its_own:
+            breaker.failed(reason)
+        if breaker.has_lasted_too_long():
+            self.stop(_outage(breaker.last_reason))
+
+    async def _verdict(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        """Journal the verdict. A second look that fails leaves the partial answer standing."""
+        await self._journal(item, reply, judged)
+        self._count(item, judged)
+        self._watch_for_misconfiguration(reply, judged)
+
+    def _count(self, item: Item, judged: Judgement) -> None:
+        outcomes = self._tools.tally.outcomes
+        if item.is_second_look:
+            if judged.outcome is Outcome.FAILED:
+                return
+            outcomes[Outcome.PARTIAL] -= 1
+        elif judged.outcome is Outcome.PARTIAL:
+            self._second_looks.append(Item(item.customer_id, calls=item.calls, is_second_look=True))
+        outcomes[judged.outcome] += 1
+
+    async def _retry_or_fail(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        item.attempts += 1
+        asked_for = retry_after_s(reply.retry_after, time.time())
+        wait = wait_before_retry(item.attempts, self._tools.retry, self._tools.rng, asked_for)
+        if wait is None:
+            failed = judged._replace(action=Action.GIVE_UP, outcome=Outcome.FAILED)
+            await self._verdict(item, reply, failed)
+            return
+        await self._journal_repeat(item, reply, judged)
+        self._retry_in(wait, item)
+
+    async def _throttled(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        """Too fast: all wait, and this ID loses no attempt."""
+        self._tools.tally.throttled += 1
+        self._tools.breaker.throttled(judged.reason)
+        if self._tools.breaker.has_lasted_too_long():
+            self.stop(_outage(judged.reason))
+        window = self._tools.quota.seconds_to_next_window()
+        asked_for = retry_after_s(reply.retry_after, time.time())
+        wait = window if asked_for is None else max(asked_for, min(MIN_PAUSE_S, window))
+        self._tools.quota.pause(min(wait, self._tools.retry.max_wait_s))
+        if self._is_singled_out(item):
+            await self._verdict(item, reply, judged._replace(action=Action.GIVE_UP, outcome=Outcome.FAILED))
+            return
+        await self._journal_repeat(item, reply, judged)
+        self._retry_in(0.0, item)
+
+    def _is_singled_out(self, item: Item) -> bool:
+        """Whether this ID is turned away again and again while others are answered."""
+        answers = self._tools.breaker.answers
+        item.throttles += item.answers_at_throttle is not None and item.answers_at_throttle < answers
+        item.answers_at_throttle = answers
+        return item.throttles >= THROTTLED_AT_MOST
+
+    async def _reauthenticate(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        await self._journal_repeat(item, reply, judged)
+        try:
+            renewed = not item.reauthenticated and await self._tools.auth.renew(item.used_headers)
+        except RetriableError as exc:
+            self._count_outage(item, exc.message)
+            self._retry_in(self._tools.retry.base_s, item)
+            return
+        if renewed:
+            item.reauthenticated = True
+            self._retry_in(0.0, item)
+            return
+        raise RefusedError(
+            "The API refuses our credentials (HTTP 401).",
+            "Check api.auth: the till and its password, or the OAuth key and secret; "
+            "`doctor` asks once and tells.",
+        )
+
+    async def _refused(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        tally = self._tools.tally
+        if judged.action is Action.MISCONFIGURED and tally.done > tally.outcomes[Outcome.FAILED]:
+            await self._verdict(item, reply, judged)  # others were answered: it is this ID, not our request
+            return
+        await self._journal_repeat(item, reply, judged)
+        if judged.action is Action.REFUSED:
+            raise RefusedError(
+                f"The API refuses us ({judged.code}: {judged.reason}).",
+                "Ask for read access to the resource Customer for this till or API client.",
+            )
+        raise UsageError(
+            f"The API says that the request is wrong ({judged.code}: {judged.reason}).",
+            "Check api.source, api.account_id and api.params in the config.",
+        )
+
+    def _watch_for_misconfiguration(self, reply: Reply, judged: Judgement) -> None:
+        """A 4xx (or a redirect) for every ID from the start means that our request is wrong."""
+        if judged.action is Action.GIVE_UP and 300 <= reply.status < 500 and self._refusals >= 0:
+            self._refusals += 1
+        else:
+            self._refusals = -1
+        if self._refusals >= REFUSED_IN_A_ROW:
+            raise UsageError(
+                f"The API answers HTTP {reply.status} to every request.",
+                "Check api.host, api.source, api.embed and api.params in the config.",
+            )
+
+    def _retry_in(self, seconds: float, item: Item) -> None:
+        self._ticket += 1
+        self._under_way += 1
+        heapq.heappush(self._retries, (time.monotonic() + seconds, self._ticket, item))
+
+    async def _journal_repeat(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        """A call that has to be made again is journalled without its body: it was spent."""
+        self._tools.tally.repeated += 1
+        await self._journal(item, reply._replace(body=b""), judged._replace(outcome=Outcome.RETRIED))
+
+    async def _journal(self, item: Item, reply: Reply, judged: Judgement) -> None:
+        about = {"reason": judged.reason, "request_id": reply.request_id}
+        meta = msgspec.json.encode({name: text for name, text in about.items() if text})
+        body = reply.body if judged.outcome.has_data else reply.body[:FAILED_BODY_BYTES]
+        record = Record(
+            customer_id=item.customer_id,
+            fetched_at=reply.fetched_at,
+            other_id=judged.other_id,
+            reason_code=judged.code,
+            latency_us=reply.latency_us,
+            attempts=item.attempts,
+            calls=item.calls,
+            status=reply.status,
+            outcome=judged.outcome,
+            meta=meta,
+            body=body,
+        )
+        await self._tools.handoff.put(pack_record(record))
+
+
+def _next_item(customer_ids: Iterator[int]) -> Item | None:
+    customer_id = next(customer_ids, None)
+    return None if customer_id is None else Item(customer_id)
+
+
+def _no_reply(latency_us: int) -> Reply:
+    return Reply(0, b"", "", "", latency_us, time.time_ns() // 1000)
+
+
+def _outage(reason: str) -> StoppedError:
+    return StoppedError(
+        f"The API does not answer ({reason}).",
+        "Nothing is lost: `run` goes on where it stopped. "
+        "`doctor` tells whether the host in the config is right.",
+        publish=True,
+    )

@@ -1,0 +1,92 @@
+"""The pace: every call, first try or retry, waits here for its turn.
+
+Two things hold a limit of `calls` per `per_s`. aiolimiter's leaky bucket spreads the calls evenly, with a
+burst of one call and 20 ms' worth more (`AsyncLimiter(R, 1)` would let almost 2R through in one second). A
+ring of the last `calls` departures then proves it: a call leaves only when the one `calls` before it left
+longer than the window ago, and a little longer still, because calls that leave apart may arrive closer
+together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiolimiter import AsyncLimiter
+
+from pipeline.errors import UsageError
+
+BURST_S = 0.02
+"""So many seconds' worth of calls may be made up for: timers are late, a busy loop makes them later."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`calls` in any `per_s` seconds, as the server counts them."""
+
+    calls: int
+    per_s: float
+
+    @property
+    def slack_s(self) -> float:
+        """By how much the way to the server may shrink the time between two calls: 0.4 % of the window."""
+        return min(0.25, 0.004 * self.per_s)
+
+
+class _Window:
+    """One limit: an even pace, and the proof that no window holds too many."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        rate = limit.calls / limit.per_s
+        burst = 1.0 + rate * BURST_S
+        self.pace = AsyncLimiter(burst, burst / rate)
+        self._departures = array("d", [float("-inf")]) * limit.calls
+        self._next = 0
+
+    def opens_at(self) -> float:
+        """The clock's time from which one more call keeps the limit."""
+        return self._departures[self._next] + self.limit.per_s + self.limit.slack_s
+
+    def departed(self, now: float) -> None:
+        self._departures[self._next] = now
+        self._next = (self._next + 1) % self.limit.calls
+
+
+class Quota:
+    """Gives each call its turn, in the order they ask. All limits hold at once."""
+
+    def __init__(self, limits: Sequence[Limit], clock: Callable[[], float] = time.monotonic) -> None:
+        for limit in limits:
+            if limit.calls < 1 or limit.per_s <= 0:
+                raise UsageError(f"quota.limits: {limit.calls} calls per {limit.per_s} s is no limit.")
+        self._windows = [_Window(limit) for limit in limits]
+        self._clock = clock
+        self._queue = asyncio.Lock()  # a turn is taken by one waiter at a time, first come first served
+        self._paused_until = float("-inf")
+
+    async def turn(self) -> None:
+        """Wait until one more call may leave."""
+        if not self._windows and self._clock() >= self._paused_until:
+            return
+        async with self._queue:
+            for window in self._windows:
+                await window.pace.acquire()
+            while (opens_at := self._opens_at()) > (now := self._clock()):  # noqa: ASYNC110 - a pause may move it
+                await asyncio.sleep(opens_at - now)
+            for window in self._windows:
+                window.departed(now)
+
+    def pause(self, seconds: float) -> None:
+        """No call leaves for so long; the longest of several pauses counts."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def seconds_to_next_window(self) -> float:
+        """After a 429 that says nothing: until the shortest window has passed."""
+        return min((window.limit.per_s for window in self._windows), default=1.0)
+
+    def _opens_at(self) -> float:
+        return max([self._paused_until, *(window.opens_at() for window in self._windows)])
