@@ -1,0 +1,46 @@
+"""What must hold before readers see a snapshot. Plain functions of sums; each says what it compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.store.snapshots import ManifestCheck
+
+
+def account_balances(distinct: int, outcomes: Mapping[str, int], outcome_rows: int) -> ManifestCheck:
+    """Each distinct valid ID has exactly one verdict, in the journal and in the table `outcomes`."""
+    total = sum(outcomes.values())
+    return ManifestCheck(
+        name="every ID accounted for",
+        passed=distinct == total == outcome_rows,
+        detail=f"{distinct:,} distinct IDs, {total:,} verdicts, {outcome_rows:,} of tonight's rows in outcomes",
+    )
+
+
+def reading_balances(ids: Mapping[str, int]) -> ManifestCheck:
+    """Each CSV row is a distinct ID, a repeat, or rejected."""
+    parts = ids["distinct"] - ids.get("carried", 0) + ids["repeated"] + ids["rejected"]
+    return ManifestCheck(
+        name="every CSV row accounted for",
+        passed=ids["read"] == parts,
+        detail=f"{ids['read']:,} rows read, {parts:,} as distinct, repeated or rejected",
+    )
+
+
+def answers_are_rows(outcomes: Mapping[str, int], customer_rows: int) -> ManifestCheck:
+    """Each exported or partial answer gave one row in `customers`."""
+    answers = outcomes["exported"] + outcomes["partial"]
+    return ManifestCheck(
+        name="every answer in customers",
+        passed=answers == customer_rows,
+        detail=f"{answers:,} answers, {customer_rows:,} of tonight's rows in customers",
+    )
+
+
+def rows_add_up(table: str, tonight: int, kept: int, in_files: int) -> ManifestCheck:
+    """Rows in parts plus rows kept from the last snapshot are the rows in the files."""
+    return ManifestCheck(
+        name=f"rows of {table} add up",
+        passed=tonight + kept == in_files,
+        detail=f"{tonight:,} from tonight + {kept:,} kept, {in_files:,} in the files",
+    )

@@ -1,0 +1,107 @@
+"""The night's list of IDs: read from the CSVs, kept in the night's folder, so that a resume needs no CSV twice."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.blocks import accounts
+from pipeline.blocks.schema import accounts_schema
+from pipeline.config import IdsConfig
+from pipeline.errors import UsageError
+from pipeline.ids import CsvSpec, IdReader, RejectedRow
+from pipeline.store.atomic import replacing
+from pipeline.store.parquet import write_part
+from pipeline.store.workspace import IdCounts, NightFolder
+
+Ints = npt.NDArray[Any]
+FEW_ROWS = 20
+"""Below so many rows the share of rejected ones says nothing."""
+
+
+def csv_spec(config: IdsConfig) -> CsvSpec:
+    """What the reader has to know."""
+    return CsvSpec(tuple(config.paths), config.column, config.delimiter, config.header, config.encoding)
+
+
+def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCounts | None) -> IdCounts:
+    """Read the CSVs and write the night's list: their distinct IDs, and those `answered` (sorted) before.
+
+    Standard input can be read once only: a resume without it goes on with the list that stands (`known`).
+    Raises UsageError when there is no ID, or too many rows hold none; then nothing was changed.
+    """
+    if known is not None and config.paths == ["-"] and _nothing_on_stdin():
+        return known
+    reader = IdReader(csv_spec(config), stdin=sys.stdin.buffer if "-" in config.paths else None)
+    rejected: list[RejectedRow] = []
+    with replacing(folder.ids) as temporary:
+        with temporary.open("wb") as file:
+            for batch in reader.batches():
+                batch.ids.tofile(file)
+                rejected += batch.rejected
+            carried = _not_listed(answered, reader)
+            carried.tofile(file)
+        _check(reader, config)
+    write_part(folder.rejected_ids, rejected_table(rejected, folder))
+    return IdCounts(
+        read=reader.read,
+        distinct=len(reader.distinct) + len(carried),
+        repeated=reader.repeated,
+        rejected=reader.rejected,
+        carried=len(carried),
+    )
+
+
+def _nothing_on_stdin() -> bool:
+    stdin: BinaryIO = sys.stdin.buffer
+    return stdin.isatty() or (os.fstat(stdin.fileno()).st_size == 0 and not stdin.peek(1))  # type: ignore[attr-defined]
+
+
+def _not_listed(answered: Ints, reader: IdReader) -> Ints:
+    listed = reader.distinct
+    return np.array([one for one in answered.tolist() if one not in listed], np.int64)
+
+
+def _check(reader: IdReader, config: IdsConfig) -> None:
+    where = ", ".join(config.paths)
+    if not len(reader.distinct):
+        raise UsageError(
+            f"There is no customer ID in {where} ({reader.read:,} rows read, {reader.rejected:,} rejected).",
+            "Check ids.paths and ids.column in the config.",
+        )
+    share = reader.rejected / reader.read
+    if share > config.max_rejected_share and reader.read >= FEW_ROWS:
+        raise UsageError(
+            f"{reader.rejected:,} of {reader.read:,} rows in {where} hold no customer ID ({share:.1%}, allowed "
+            f"{config.max_rejected_share:.1%}).",
+            "Check ids.column, or raise ids.max_rejected_share.",
+        )
+
+
+def rejected_table(rejected: list[RejectedRow], folder: NightFolder) -> pa.Table:
+    """The rejected CSV rows, typed."""
+    schema = accounts_schema(accounts.REJECTED_IDS)
+    rows = [(Path(one.file).name, one.line, one.reason, one.raw, folder.night) for one in rejected]
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def listed_ids(folder: NightFolder) -> Ints:
+    """The night's distinct IDs in input order, mapped from their file."""
+    if not folder.ids.stat().st_size:
+        return np.empty(0, np.int64)
+    return np.memmap(folder.ids, np.int64, "r")
+
+
+def one_by_one(customer_ids: Ints) -> Iterator[int]:
+    """The IDs as Python integers, a slice at a time."""
+    for start in range(0, len(customer_ids), 8192):
+        yield from customer_ids[start : start + 8192].tolist()

@@ -1,0 +1,178 @@
+"""All tables of the night's snapshot: the blocks' by merging, the accounts' in their own ways."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.blocks import TABLES, accounts
+from pipeline.blocks.schema import accounts_schema, arrow_schema
+from pipeline.config import OutputConfig
+from pipeline.merge import (
+    MergedTable,
+    TableInputs,
+    merge_table,
+    part_paths,
+    replaced_customers,
+    write_files,
+)
+from pipeline.outcome import VERDICTS, Outcome
+from pipeline.plan import LastSeen
+from pipeline.store.ledger import RECORD, Ledger
+from pipeline.store.parquet import read_batches, write_part
+from pipeline.store.snapshots import Manifest, ManifestTable
+from pipeline.store.workspace import NightFolder
+
+Ints = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The live snapshot that the new one builds on; nothing before the first."""
+
+    manifest: Manifest | None
+    folder: Path
+
+    def files(self, table: str) -> list[Path]:
+        """A table's files, in order; none when the snapshot lacks it."""
+        found = self.manifest.tables.get(table) if self.manifest else None
+        return [self.folder / file.path for file in found.files] if found else []
+
+
+@dataclass
+class Built:
+    """The snapshot's tables and the sums they came from."""
+
+    tables: dict[str, ManifestTable] = field(default_factory=dict)
+    merged: dict[str, MergedTable] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+def last_seen(previous: Previous) -> LastSeen:
+    """When each known customer last answered, from the last snapshot's `outcomes`."""
+    ids, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for path in previous.files(accounts.OUTCOMES.name):
+        for batch in read_batches(path, ["customer_id", "_fetched_at"]):
+            ids.append(batch.column("customer_id").to_numpy())
+            micros: Any = batch.column("_fetched_at").cast(pa.int64()).fill_null(0)
+            times.append(micros.to_numpy())
+    return LastSeen(np.concatenate(ids), np.concatenate(times))
+
+
+def build_tables(
+    output: OutputConfig, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, into: Path
+) -> Built:
+    """Write every table of the snapshot into the folder `into`. Raises StorageError."""
+    built = Built()
+    for table in wanted_tables(output):
+        parts = part_paths(folder.parts, table.name)
+        schema = arrow_schema(table, offsets=output.keep_offsets)
+        inputs = TableInputs(schema, parts, previous.files(table.name), output.compression)
+        merged = merge_table(inputs, ledger, replaced_customers(ledger, parts), into / table.name)
+        built.merged[table.name], built.tables[table.name] = merged, merged.table
+    _build_outcomes(built, output, folder, ledger, listed, previous, into)
+    for name, write in _TONIGHTS.items():
+        built.tables[name] = write(folder, ledger, into / name, output.compression)
+    return built
+
+
+def wanted_tables(output: OutputConfig) -> list[Any]:
+    """The blocks' tables that the config asks for; `customers` always."""
+    return [
+        table for table in TABLES if output.tables == "all" or table.name in {*output.tables, "customers"}
+    ]
+
+
+def _build_outcomes(
+    built: Built,
+    output: OutputConfig,
+    folder: NightFolder,
+    ledger: Ledger,
+    listed: Ints,
+    previous: Previous,
+    into: Path,
+) -> None:
+    """The latest verdict of every ID ever asked for; who was not asked tonight is `deferred`."""
+    deferred = np.setdiff1d(listed, ledger.customer_ids)
+    name = accounts.OUTCOMES.name
+    deferred_part = folder.parts / name / "deferred.parquet"
+    write_part(deferred_part, _deferred_rows(deferred, last_seen(previous), folder.night))
+    parts = part_paths(folder.parts, name)
+    inputs = TableInputs(accounts_schema(accounts.OUTCOMES), parts, previous.files(name), output.compression)
+    tonight = np.union1d(deferred, ledger.customer_ids)
+    merged = merge_table(inputs, ledger, tonight, into / name)
+    built.merged[name], built.tables[name] = merged, merged.table
+    counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
+    counts[Outcome.DEFERRED] = len(deferred)
+    built.outcomes = {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
+
+
+def _deferred_rows(customer_ids: Ints, seen: LastSeen, night: date) -> pa.Table:
+    """Rows of IDs that were not asked; `_fetched_at` stays when they last answered."""
+    schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
+    count, times = len(customer_ids), seen.of(customer_ids)
+    filled: dict[str, pa.Array[Any]] = {
+        "customer_id": pa.array(customer_ids),
+        "outcome": pa.repeat(pa.scalar(Outcome.DEFERRED.word), count),
+        "reason": pa.repeat(pa.scalar("not asked tonight"), count),
+        "attempts": pa.repeat(pa.scalar(0, pa.int64()), count),
+        "calls": pa.repeat(pa.scalar(0, pa.int64()), count),
+        "_fetched_at": pa.array(times, pa.int64(), mask=times == 0).cast(pa.timestamp("us", "UTC")),
+        "_night": pa.repeat(pa.scalar(night, pa.date32()), count),
+        RECORD: pa.repeat(pa.scalar(-1, pa.int64()), count),
+    }
+    arrays = [filled.get(column.name, pa.nulls(count, column.type)).cast(column.type) for column in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _write_rejects(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+    schema = accounts_schema(accounts.REJECTS)
+    paths = part_paths(folder.parts, accounts.REJECTS.name)
+    return write_files(_fresh_rejects(paths, schema, ledger), schema, into, compression)
+
+
+def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+    stale = pa.array(ledger.stale_records, pa.int64())
+    for path in paths:
+        for batch in read_batches(path):
+            fresh = batch.filter(pc.invert(pc.is_in(batch.column(RECORD), stale)))
+            yield fresh.select(schema.names).cast(schema)
+
+
+def _write_unknown_fields(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+    """Counts of all chunks together, by path and type."""
+    schema = accounts_schema(accounts.UNKNOWN_FIELDS)
+    paths = part_paths(folder.parts, accounts.UNKNOWN_FIELDS.name)
+    rows = pa.concat_tables([schema.empty_table(), *(pq.read_table(path).cast(schema) for path in paths)])
+    summed = rows.group_by(["path", "json_type"], use_threads=False).aggregate(
+        [("occurrences", "sum"), ("first_customer_id", "min"), ("last_customer_id", "max"), ("_night", "min")]
+    )
+    renamed = {"occurrences_sum": "occurrences"} | {
+        f"{name}_{how}": name
+        for name, how in (("first_customer_id", "min"), ("last_customer_id", "max"), ("_night", "min"))
+    }
+    table = summed.rename_columns([renamed.get(name, name) for name in summed.column_names]).sort_by("path")
+    return write_files(table.select(schema.names).cast(schema).to_batches(), schema, into, compression)
+
+
+def _write_rejected_ids(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+    schema = accounts_schema(accounts.REJECTED_IDS)
+    batches = (batch.cast(schema) for batch in read_batches(folder.rejected_ids))
+    return write_files(batches, schema, into, compression)
+
+
+_TONIGHTS: dict[str, Callable[[NightFolder, Ledger, Path, str], ManifestTable]] = {
+    "rejects": _write_rejects,
+    "rejected_ids": _write_rejected_ids,
+    "unknown_fields": _write_unknown_fields,
+}

@@ -1,0 +1,202 @@
+"""One chunk of the journal → one part per table. A pure function of the chunk, the tables and the options."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.blocks import accounts
+from pipeline.blocks.base import Table
+from pipeline.blocks.collect import Collected, Collector, Options, Reject, UnknownField
+from pipeline.blocks.schema import RECORD, accounts_schema
+from pipeline.jsontext import Decoded, UnreadableError, decode
+from pipeline.outcome import Outcome
+from pipeline.store.journal import Record, chunk_number, read_chunk
+from pipeline.store.ledger import CALLS, CALLS_SCHEMA, RECORD_BITS
+from pipeline.store.parquet import write_part
+
+BATCH_RECORDS = 2_048
+BATCH_BYTES = 16 << 20
+"""So many answers, or so many bytes of them, are kept as Python objects before they become Arrow."""
+
+
+@dataclass
+class _Gathered:
+    """What a chunk has given so far, as Arrow."""
+
+    batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    unknown: dict[tuple[str, str], UnknownField] = field(default_factory=dict)
+
+    def take(self, collected: Collected) -> None:
+        for name, batch in collected.batches.items():
+            self.batches.setdefault(name, []).append(batch)
+        self.rejects += collected.rejects
+        for key, seen in collected.unknown.items():
+            before = self.unknown.get(key)
+            if before is None:
+                self.unknown[key] = seen
+            else:
+                before.occurrences += seen.occurrences
+                before.last_customer_id = seen.last_customer_id
+
+
+class ChunkNormalizer:
+    """Takes a chunk's records in order; `write` makes its parts and is ready for the next chunk."""
+
+    def __init__(self, tables: Sequence[Table], options: Options) -> None:
+        self._tables = {table.name: table for table in tables}
+        self._options = options
+        self._collector = Collector(tables, options)
+        self._start()
+
+    def _start(self) -> None:
+        self._gathered = _Gathered()
+        self._records: list[tuple[Any, ...]] = []
+        self._calls: list[tuple[Any, ...]] = []
+        self._waiting = self._waiting_bytes = 0
+
+    def add(self, record: Record, chunk: int) -> None:
+        """Take one record of chunk number `chunk`."""
+        number = chunk << RECORD_BITS | len(self._calls)
+        self._calls.append(_call_row(record, number))
+        if record.outcome == Outcome.RETRIED:
+            return
+        self._records.append(_outcome_row(record, number))
+        if record.outcome in (Outcome.EXPORTED, Outcome.PARTIAL):
+            self._flatten(record, number)
+
+    def _flatten(self, record: Record, number: int) -> None:
+        customer_id, body = record.customer_id, record.body
+        decoded = _decoded(customer_id, body)
+        body_hash = hashlib.blake2b(body, digest_size=8).hexdigest()
+        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, body_hash)
+        if decoded.problem:
+            self._collector.reject(customer_id, "customers", "", decoded.problem, "")
+        self._waiting += 1
+        self._waiting_bytes += len(body)
+        if self._waiting >= BATCH_RECORDS or self._waiting_bytes >= BATCH_BYTES:
+            self._to_arrow()
+
+    def _to_arrow(self) -> None:
+        self._gathered.take(self._collector.drain())
+        self._waiting = self._waiting_bytes = 0
+
+    def write(self, parts: Path, chunk: int) -> None:
+        """Write the chunk's parts. Written twice, they replace themselves."""
+        self._to_arrow()
+        for name, table in self._all_parts():
+            write_part(parts / name / f"chunk-{chunk:05d}.parquet", table)
+        self._start()
+
+    def _all_parts(self) -> Iterable[tuple[str, pa.Table]]:
+        night = self._options.night
+        for name, batches in self._gathered.batches.items():
+            table = pa.Table.from_batches(batches)
+            yield name, table.take(pa.compute.sort_indices(table, [("customer_id", "ascending")]))
+        if self._gathered.rejects:
+            yield accounts.REJECTS.name, _rejects_part(self._gathered.rejects, night)
+        if self._gathered.unknown:
+            yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown, night)
+        if self._records:
+            yield accounts.OUTCOMES.name, _outcomes_part(self._records, night)
+        yield CALLS, pa.Table.from_arrays(_columns(self._calls, CALLS_SCHEMA), schema=CALLS_SCHEMA)
+
+
+def normalize_chunk(path: Path, parts: Path, normalizer: ChunkNormalizer) -> None:
+    """Make the parts of a sealed chunk."""
+    chunk = chunk_number(path)
+    for record in read_chunk(path):
+        normalizer.add(record, chunk)
+    normalizer.write(parts, chunk)
+
+
+def _decoded(customer_id: int, body: bytes) -> Decoded:
+    """The body's document. One that cannot be read again leaves the bare customer, and the reason."""
+    try:
+        return decode(body)
+    except UnreadableError as exc:
+        return Decoded({"id": customer_id}, str(exc))
+
+
+def _call_row(record: Record, number: int) -> tuple[Any, ...]:
+    return (
+        record.customer_id,
+        record.fetched_at,
+        record.outcome,
+        record.status,
+        record.reason_code,
+        record.latency_us,
+        len(record.body),
+        number,
+    )
+
+
+def _outcome_row(record: Record, number: int) -> tuple[Any, ...]:
+    about = record.about()
+    return (
+        record.customer_id,
+        Outcome(record.outcome).word,
+        record.reason_code or None,
+        about.get("reason"),
+        record.status or None,
+        record.attempts,
+        record.calls,
+        record.latency_us // 1000,
+        len(record.body),
+        record.other_id or None,
+        about.get("asked_as"),
+        about.get("request_id"),
+        record.fetched_at,
+        number,
+    )
+
+
+def _outcomes_part(rows: list[tuple[Any, ...]], night: date) -> pa.Table:
+    schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
+    *values, fetched_at, numbers = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=False)]
+    arrays += [
+        _instants(fetched_at),
+        pa.repeat(pa.scalar(night, pa.date32()), len(rows)),
+        pa.nulls(len(rows), pa.string()),
+        pa.array(numbers, pa.int64()),
+    ]
+    table = pa.Table.from_arrays(arrays, schema=schema)
+    return table.take(pa.compute.sort_indices(table, [("customer_id", "ascending")]))
+
+
+def _rejects_part(rejects: list[Reject], night: date) -> pa.Table:
+    schema = accounts_schema(accounts.REJECTS).append(pa.field(RECORD, pa.int64()))
+    *texts, fetched_at, numbers = zip(*rejects, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(texts, schema, strict=False)]
+    arrays += [
+        _instants(fetched_at),
+        pa.repeat(pa.scalar(night, pa.date32()), len(rejects)),
+        pa.array(numbers, pa.int64()),
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _unknown_part(unknown: dict[tuple[str, str], UnknownField], night: date) -> pa.Table:
+    schema = accounts_schema(accounts.UNKNOWN_FIELDS)
+    rows = [
+        (path, kind, seen.occurrences, seen.first_customer_id, seen.last_customer_id, night)
+        for (path, kind), seen in unknown.items()
+    ]
+    return pa.Table.from_arrays(_columns(rows, schema), schema=schema)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> list[pa.Array[Any]]:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+
+
+def _instants(micros: Sequence[int]) -> pa.Array[Any]:
+    return pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))

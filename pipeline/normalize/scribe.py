@@ -1,0 +1,151 @@
+"""The night's second process: makes replies durable, then normalizes them while fetching goes on.
+
+It dies with its parent, holds the workspace's lock as long as it lives, and leaves on any death an open chunk that
+the next start seals. Started by `start`, it reads its job as JSON from its arguments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+from pydantic import BaseModel
+
+from pipeline import __version__
+from pipeline.blocks import TABLES
+from pipeline.blocks.collect import Options
+from pipeline.errors import ExportError
+from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.store.journal import ChunkWriter, unpack_records
+
+CHUNK_RECORDS = 8_192
+CHUNK_BYTES = 64 << 20
+"""A chunk is sealed at so many records or so many raw bytes."""
+_HEAD = struct.Struct("<II")
+_PR_SET_PDEATHSIG = 1
+
+
+class Job(BaseModel):
+    """What the second process has to know."""
+
+    night: date
+    journal: Path
+    parts: Path
+    first_chunk: int
+    tables: list[str]
+    zone: str | None = None
+    keep_offsets: bool = False
+
+    def normalizer(self) -> ChunkNormalizer:
+        """The normalizer for the wanted tables."""
+        wanted = [table for table in TABLES if table.name in self.tables]
+        zone = ZoneInfo(self.zone) if self.zone else None
+        return ChunkNormalizer(wanted, Options(self.night, zone, self.keep_offsets))
+
+
+def start(job: Job, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the second process; gives it and our end of the socket. `lock` is the workspace lock's descriptor."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            [sys.executable, "-m", "pipeline.normalize.scribe", str(theirs.fileno()), job.model_dump_json()],
+            pass_fds=(theirs.fileno(), lock),
+            stdin=subprocess.DEVNULL,
+        )
+    return process, ours
+
+
+class Scribe:
+    """Reads frames from the socket until the last; journals each, says so, then normalizes it."""
+
+    def __init__(self, job: Job, sock: socket.socket) -> None:
+        self._job = job
+        self._sock = sock
+        self._stream = sock.makefile("rb", buffering=1 << 20)
+        self._normalizer = job.normalizer()
+        self._chunk: ChunkWriter | None = None
+        self._next_chunk = job.first_chunk
+
+    def run(self) -> None:
+        """Until the frame of nothing. A socket that closes before it is a dead parent: the chunk stays open."""
+        for records, payload in self._frames():
+            if not records:
+                self._end_chunk()
+                self._say(finished=self._next_chunk)
+                return
+            chunk = self._open_chunk()
+            chunk.append(payload, records)
+            self._say(durable=records)
+            for record in unpack_records(payload):
+                self._normalizer.add(record, chunk.number)
+            if chunk.records >= CHUNK_RECORDS or chunk.raw_bytes >= CHUNK_BYTES:
+                self._end_chunk()
+
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        while len(head := self._stream.read(_HEAD.size)) == _HEAD.size:
+            records, size = _HEAD.unpack(head)
+            payload = self._stream.read(size)
+            if len(payload) < size:
+                return
+            yield records, payload
+
+    def _open_chunk(self) -> ChunkWriter:
+        if self._chunk is None:
+            about = {"night": self._job.night.isoformat(), "version": __version__}
+            self._chunk = ChunkWriter(self._job.journal, self._next_chunk, about)
+            self._next_chunk += 1
+        return self._chunk
+
+    def _end_chunk(self) -> None:
+        if self._chunk is not None:
+            self._chunk.seal()
+            self._normalizer.write(self._job.parts, self._chunk.number)
+            self._chunk = None
+
+    def _say(self, **message: object) -> None:
+        self._sock.sendall(msgspec.json.encode(message) + b"\n")
+
+    def complain(self, exc: ExportError) -> None:
+        """Tell the parent what went wrong, in its own words."""
+        self._say(error=type(exc).__name__, message=exc.message, hint=exc.hint)
+
+
+def main() -> int:
+    """The process: signals are the parent's business, and its death is ours."""
+    parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _die_with_parent(parent)
+    gc.disable()  # answers hold no cycles, and walking them costs more than it frees
+    scribe = Scribe(Job.model_validate_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
+    try:
+        scribe.run()
+    except ExportError as exc:
+        scribe.complain(exc)
+        return int(exc.exit_code)
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # the parent is gone; what it sent is journalled
+    return 0
+
+
+def _die_with_parent(parent: int) -> None:
+    """A killed run leaves no writer behind (Linux; elsewhere the closed socket ends us a moment later)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Files first, then the manifest, then the pointer swings: readers see all of a night's tables, or the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+
+from pipeline import __version__
+from pipeline.errors import HeldError, UsageError
+from pipeline.store.snapshots import Manifest, ManifestCheck, ManifestTable, Pointer, Snapshots
+
+SCHEMA_VERSION = 1
+"""Raised when a table changes in a way that readers notice."""
+
+
+def snapshot_name(now: datetime) -> str:
+    """A snapshot's name: when it was made, in UTC, so that names sort by time."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def free_name(snapshots: Snapshots, now: datetime) -> str:
+    """A name that no whole snapshot has; a second one within a second gets a suffix, and sorts behind."""
+    name, suffix, taken = snapshot_name(now), 1, set(snapshots.complete())
+    while (candidate := name if suffix == 1 else f"{name}-{suffix:02d}") in taken:
+        suffix += 1
+    return candidate
+
+
+def make_manifest(
+    *,
+    name: str,
+    night: date,
+    now: datetime,
+    previous: str | None,
+    ids: Mapping[str, int],
+    outcomes: Mapping[str, int],
+    calls: Mapping[str, int],
+    tables: Mapping[str, ManifestTable],
+    checks: Sequence[ManifestCheck],
+    config_sha256: str,
+) -> Manifest:
+    """What the snapshot is and how it came to be."""
+    return Manifest(
+        snapshot=name,
+        night=night,
+        created_at=_instant(now),
+        version=__version__,
+        schema_version=SCHEMA_VERSION,
+        previous=previous,
+        ids=dict(ids),
+        outcomes=dict(outcomes),
+        calls=dict(calls),
+        tables=dict(tables),
+        checks=list(checks),
+        config_sha256=config_sha256,
+    )
+
+
+def failed_checks(manifest: Manifest) -> list[ManifestCheck]:
+    """The checks that hold this snapshot back."""
+    return [check for check in manifest.checks if not check.passed]
+
+
+def is_held(manifest: Manifest) -> bool:
+    """Whether a check failed and nobody gave a reason to publish all the same."""
+    return bool(failed_checks(manifest)) and not manifest.forced_reason
+
+
+def swing(
+    snapshots: Snapshots, manifest: Manifest, now: datetime, forced_reason: str | None = None
+) -> Pointer:
+    """Make a committed snapshot the live one. Raises HeldError where a check failed and no reason is given.
+
+    The reason is kept in the manifest, for as long as the snapshot is, and in the pointer.
+    """
+    reason = (forced_reason or "").strip()
+    if not reason:
+        _refuse_held(manifest)
+        return snapshots.point(manifest.snapshot, _instant(now))
+    snapshots.commit(manifest.model_copy(update={"forced_reason": reason}))
+    return snapshots.point(manifest.snapshot, _instant(now), forced_reason=reason)
+
+
+def roll_back(snapshots: Snapshots, to: str | None, now: datetime) -> Pointer:
+    """Point at an older snapshot: the one named, else the last one before the live one that is not held.
+
+    A pointer that cannot be read is no hindrance where a snapshot is named. Raises UsageError, HeldError.
+    """
+    whole = snapshots.complete()
+    target = _before_the_live_one(snapshots, whole) if to is None else to
+    if target is None or target not in whole:
+        known = ", ".join(whole) or "none"
+        raise UsageError(f"There is no snapshot {to or 'before the live one'}.", f"Whole snapshots: {known}.")
+    _refuse_held(snapshots.manifest(target))
+    return snapshots.point(target, _instant(now), rolled_back=True)
+
+
+def _before_the_live_one(snapshots: Snapshots, whole: Sequence[str]) -> str | None:
+    live = snapshots.current()
+    older = [name for name in whole if live is None or name < live.snapshot]
+    return next((name for name in reversed(older) if not is_held(snapshots.manifest(name))), None)
+
+
+def _refuse_held(manifest: Manifest) -> None:
+    if is_held(manifest):
+        first = failed_checks(manifest)[0]
+        raise HeldError(
+            f"The snapshot {manifest.snapshot} is held: {first.name} failed ({first.detail}).",
+            f"The last one stays live. To publish all the same: `capillary-export publish CONFIG --night "
+            f"{manifest.night} --force --reason TEXT`.",
+        )
+
+
+def _instant(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="seconds")
