@@ -1,0 +1,117 @@
+"""What the tests share: a sandbox on a real port, and a night's config against it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.blocks import TABLES
+from pipeline.config import Config, load_config
+from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
+
+PASSWORD = "sandbox"
+
+
+@contextmanager
+def running_sandbox(config: SandboxConfig) -> Iterator[Sandbox]:
+    """A sandbox serving from a thread of this process, so that a test can look at its judge."""
+    ready = threading.Event()
+    held: dict[str, Any] = {}
+
+    async def serve() -> None:
+        held["stop"], held["loop"] = asyncio.Event(), asyncio.get_running_loop()
+        async with Sandbox(config) as sandbox:
+            held["sandbox"] = sandbox
+            ready.set()
+            await held["stop"].wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(10), "the sandbox did not start"
+    try:
+        yield held["sandbox"]
+    finally:
+        held["loop"].call_soon_threadsafe(held["stop"].set)
+        thread.join(10)
+
+
+@pytest.fixture
+def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
+    """Start sandboxes with settings of the test's own; they end with the test."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(
+            running_sandbox(replace(SandboxConfig(customers=500), **settings))
+        )
+
+
+@pytest.fixture
+def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox without faults or limits."""
+    return start_sandbox()
+
+
+def calls_seen(sandbox: Sandbox) -> int:
+    """How many calls for customers the server has seen."""
+    return len(sandbox.judge.arrivals)
+
+
+class Home:
+    """A folder with a config and a CSV, as a user has them."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root = root
+        self.config_path = root / "nightly.yaml"
+        self.settings: dict[str, Any] = {
+            "api": {
+                "host": url,
+                "auth": {"kind": "basic", "till": "till.01", "password_file": "password"},
+                "params": {"gapToUpgrade": 0, "gapToRenew": 0, "includedFraudDetails": True},
+            },
+            "ids": {"paths": ["ids.csv"]},
+            "quota": {"limits": [{"calls": 100_000, "per_s": 1}], "max_in_flight": 16},
+            "retry": {"max_wait_s": 0.2},
+        }
+        (root / "password").write_text(PASSWORD)
+        self.write_ids(known_ids(50))
+        self.save()
+
+    def write_ids(self, ids: Any, header: str = "customer_id") -> None:
+        """The CSV, one ID a line."""
+        (self.root / "ids.csv").write_text("\n".join([header, *map(str, ids)]) + "\n")
+
+    def save(self) -> None:
+        """The config, as it stands in `settings`."""
+        self.config_path.write_text(yaml.safe_dump(self.settings))
+
+    def config(self, **flags: Any) -> Config:
+        """The config, loaded. Double underscores in names are dots."""
+        dotted = {name.replace("__", "."): value for name, value in flags.items()}
+        return load_config(
+            self.config_path, flags=dotted, environ={}, tables=[table.name for table in TABLES]
+        )
+
+    @property
+    def export(self) -> Path:
+        """Where the tables go."""
+        return self.root / "export"
+
+    @property
+    def work(self) -> Path:
+        """Where the journal lies."""
+        return self.root / "work"
+
+
+@pytest.fixture
+def home(tmp_path: Path, sandbox: Sandbox) -> Home:
+    """A config and a CSV against the faultless sandbox."""
+    return Home(tmp_path, sandbox.url)
