@@ -13,7 +13,7 @@ def account_balances(distinct: int, outcomes: Mapping[str, int], outcome_rows: i
     return ManifestCheck(
         name="every ID accounted for",
         passed=distinct == total == outcome_rows,
-        detail=f"{distinct:,} distinct IDs, {total:,} verdicts, {outcome_rows:,} of tonight's rows in outcomes",
+        detail=f"{distinct:,} distinct IDs, {total:,} verdicts, {outcome_rows:,} rows of tonight in outcomes",
     )
 
 

@@ -24,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    Strict,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -60,7 +61,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 _CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)", re.ASCII)
+_PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)\Z", re.ASCII)
 """What is a number without quotes: YAML 1.1 takes 22:30 and 0123 for numbers, too."""
 _A_MONTH_S = 31 * 86_400
 
@@ -103,6 +104,9 @@ ClockTime = Annotated[time, BeforeValidator(_clock_time)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Word = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+"""Strict, because true is no 1."""
 
 
 class Section(BaseModel):
@@ -230,17 +234,17 @@ class OAuthConfig(Section):
 class ApiParams(Section):
     """The query parameters of Get Customer Details beside source, accountId and embed (API.md, section 4)."""
 
-    gapToUpgrade: int | None = Field(None, ge=0)  # noqa: N815 - the API's names
-    gapToRenew: int | None = Field(None, ge=0)  # noqa: N815
+    gapToUpgrade: Whole | None = Field(None, ge=0)  # noqa: N815 - the API's names
+    gapToRenew: Whole | None = Field(None, ge=0)  # noqa: N815
     includedFraudDetails: bool | None = None  # noqa: N815
     includedAllUserGroup2: bool | None = None  # noqa: N815
-    userGroup2Id: int | None = Field(None, ge=1)  # noqa: N815
+    userGroup2Id: Whole | None = Field(None, ge=1)  # noqa: N815
     includedUserGroup2LoyaltyDetails: bool | None = None  # noqa: N815
     includedOnlyCurrentProfile: bool | None = None  # noqa: N815
     ug2JoinedStartDate: str | None = None  # noqa: N815
     ug2JoinedEndDate: str | None = None  # noqa: N815
-    ug2Offset: int | None = Field(None, ge=0)  # noqa: N815
-    ug2Limit: int | None = Field(None, ge=1, le=100)  # noqa: N815
+    ug2Offset: Whole | None = Field(None, ge=0)  # noqa: N815
+    ug2Limit: Whole | None = Field(None, ge=1, le=100)  # noqa: N815
     ug2SortBy: Literal["JoinedDate"] | None = None  # noqa: N815
     ug2SortOrder: Literal["ASC", "DESC"] | None = None  # noqa: N815
     ug2PaginationDetails: bool | None = None  # noqa: N815
@@ -262,8 +266,8 @@ class ApiConfig(Section):
     allow_unknown_embed: bool = False
     embed: list[Word] | None = None
     params: ApiParams = ApiParams()
-    timeout_s: float = Field(30.0, gt=0, le=600)
-    max_body_mb: int = Field(20, ge=1, le=1024)
+    timeout_s: Number = Field(30.0, gt=0, le=600)
+    max_body_mb: Whole = Field(20, ge=1, le=1024)
     cluster_timezone: Zone | None = None
 
     @field_validator("host")
@@ -324,17 +328,17 @@ class IdsConfig(Section):
     """Where the customer IDs are."""
 
     paths: list[Word] = Field(min_length=1)
-    column: str | int = "customer_id"
+    column: Word | Whole = "customer_id"
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     header: bool | None = None
     encoding: str | None = None
-    max_rejected_share: float = Field(0.01, ge=0, le=1)
+    max_rejected_share: Number = Field(0.01, ge=0, le=1)
 
 
 class LimitConfig(Section):
     """So many calls in any so many seconds."""
 
-    calls: int = Field(ge=1, le=10_000_000)
+    calls: Whole = Field(ge=1, le=10_000_000)
     per_s: Seconds = Field(60.0, gt=0, le=_A_MONTH_S)
 
 
@@ -342,7 +346,7 @@ class QuotaConfig(Section):
     """What the API allows. Without limits given: 60 calls a minute, which every brand has."""
 
     limits: list[LimitConfig] = [LimitConfig(calls=60, per_s=60)]
-    max_in_flight: int = Field(64, ge=1, le=2048)
+    max_in_flight: Whole = Field(64, ge=1, le=2048)
 
 
 class WindowConfig(Section):
@@ -355,7 +359,7 @@ class WindowConfig(Section):
 class RetryConfig(Section):
     """How patient the night is."""
 
-    max_attempts: int = Field(5, ge=1, le=100)
+    max_attempts: Whole = Field(5, ge=1, le=100)
     max_wait_s: Seconds = 120.0
     outage_s: Seconds = 900.0
     fresh_for: Seconds = 12 * 3600.0
@@ -365,7 +369,7 @@ class WorkConfig(Section):
     """Where the journal lies: raw answers, private."""
 
     path: Path = Path("work")
-    keep_nights: int = Field(7, ge=1)
+    keep_nights: Whole = Field(7, ge=1)
 
 
 class OutputConfig(Section):
@@ -373,7 +377,7 @@ class OutputConfig(Section):
 
     url: Word = "export"
     tables: Literal["all"] | list[str] = "all"
-    keep_snapshots: int = Field(7, ge=1)
+    keep_snapshots: Whole = Field(7, ge=1)
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
     keep_offsets: bool = False
 
@@ -563,7 +567,7 @@ def _all_mistakes(exc: ValidationError, path: Path, origins: Mapping[str, str]) 
     return f"{len(lines)} {noun} in the config {path}:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-_BRANCHES = ("basic", "oauth", "str", "int", "literal['all']", "list[str]")
+_BRANCH = re.compile(r"basic|oauth|str|int|(literal|list|constrained|function)\W.*")
 """Steps of a pydantic path that name the branch of a union, not a key."""
 _OPEN_KEYS = ("kind", "till", "key")
 """Keys of `api.auth` whose values may be shown. The others may hold a secret by mistake."""
@@ -583,6 +587,8 @@ _PLAINLY = {
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "path_type": "must be a path",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "missing": "is missing",
     "invalid_key": "is no key: keys are words",
 }
@@ -591,9 +597,7 @@ _PLAINLY = {
 def _mistake(error: ErrorDetails, origins: Mapping[str, str]) -> tuple[str, str]:
     """Which key, with its value and where that came from; and what is wrong with it."""
     kind = error["type"]
-    loc = [
-        str(step) for step in error["loc"] if step not in _BRANCHES and not str(step).startswith("function-")
-    ]
+    loc = [str(step) for step in error["loc"] if not _BRANCH.fullmatch(str(step))]
     if kind == "one_source":
         loc = loc[:-1]
     key = ".".join(loc)

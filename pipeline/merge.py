@@ -1,8 +1,8 @@
 """The new snapshot's files: the last snapshot, minus the customers seen tonight, plus tonight's rows.
 
-Every input is sorted by customer_id, so a table is merged in one pass with a bounded number of rows in memory:
-each round takes, from every input, the rows up to the smallest "last ID" that any of them has buffered. Of very many
-parts, groups are merged into runs first, so that neither open files nor memory grow with the night.
+Every input is sorted by customer_id, so a table is merged in one pass with a bounded number of rows in memory.
+Each round takes, from every input, the rows up to the smallest "last ID" that any of them has buffered. Of very
+many parts, groups are merged into runs first, so that neither open files nor memory grow with the night.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def merge_table(inputs: TableInputs, ledger: Ledger, replaced: Ints, folder: Pat
 
 @contextmanager
 def _few(sources: Sequence[Batches], inputs: TableInputs, rows: int) -> Iterator[Sequence[Batches]]:
-    """The same rows from at most FAN_IN sources; where there are more, groups become runs beside the parts."""
+    """The same rows from at most FAN_IN sources; of more, groups become runs beside the parts."""
     if len(sources) <= FAN_IN:
         yield sources
         return
@@ -169,13 +169,15 @@ def _aligned(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordB
 
 def _column_as(column: pa.Field[Any], batch: pa.RecordBatch, path: Path) -> pa.Array[Any]:
     if column.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, column.type)
+        missing: pa.Array[Any] = pa.nulls(batch.num_rows, column.type)
+        return missing
     found = batch.column(column.name)
     try:
-        return found.cast(column.type)
+        cast: pa.Array[Any] = found.cast(column.type)
+        return cast
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
         raise StorageError(
-            f"The column {column.name} in {path} is {found.type} and has values that cannot become {column.type}.",
+            f"The column {column.name} in {path} is {found.type}; some of it cannot become {column.type}.",
             "Roll back to a snapshot of this version, or begin a new export folder (output.url).",
         ) from exc
 
@@ -292,7 +294,7 @@ def _write_one_file(
     batch: pa.RecordBatch | None,
     source: Iterator[pa.RecordBatch],
 ) -> tuple[ManifestFile, pa.RecordBatch | None]:
-    """Write `batch` and what follows it until the file is full; gives the file, and the batch for the next one."""
+    """Write `batch` and what follows it until the file is full; gives it, and the batch for the next."""
     with closing(_HashingFile(path)) as sink:
         writer = TableFileWriter(sink, schema, compression, ROW_GROUP_BYTES)
         try:

@@ -1,4 +1,4 @@
-"""Files first, then the manifest, then the pointer swings: readers see all of a night's tables, or the last ones."""
+"""Files first, then the manifest, then the pointer: readers see all tables of a night, or the last ones."""
 
 from __future__ import annotations
 

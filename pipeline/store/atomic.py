@@ -1,6 +1,6 @@
 """The one door to the disk: write beside, sync, rename, sync the folder. Nobody ever reads half a file.
 
-What a death leaves behind is a hidden `.<name>.<process>.tmp` that no reader looks at; it goes with its folder.
+What a death leaves behind is a hidden `.<name>.<process>.tmp` that nobody reads; it goes with its folder.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""The journal: the append-only record of every call, its verdict and its raw body. Tables are a function of it.
+"""The journal: the append-only record of every call, its verdict, its raw body. Tables are a function of it.
 
 A chunk is a file of frames. A frame is a header with a checksum and a payload of records, compressed as one;
-frames are made durable one by one, and a record counts only once its frame is. A chunk is `.open` while it grows.
-Sealing appends a last frame with the count and renames it to `.sealed`; from then on it never changes.
+frames are made durable one by one, and a record counts only once its frame is. A chunk is `.open` while it
+grows. Sealing appends a last frame with the count and renames it to `.sealed`; from then on it never changes.
 
     file    = magic "CAPJRNL\\n" frame*         the first frame is the ABOUT
-    frame   = "CF" version:u8 codec:u8 kind:u8 pad:3 records:u32 raw_bytes:u32 stored_bytes:u32 crc32:u32 payload
+    frame   = "CF" version:u8 codec:u8 kind:u8 pad:3 records:u32 raw_bytes:u32 stored_bytes:u32 crc32:u32
+              payload
     payload = record* (kind RECORDS), or JSON (kinds ABOUT and SEAL)
     record  = RECORD_HEAD meta body             meta is JSON: {"reason", "request_id", …}
 
-All numbers are little-endian. The checksum covers the header before it and the stored payload. `codec` has room
-for an encrypted one; a reader refuses codecs and versions it does not know. The version is looked at before the
-checksum in the first frame, so that a newer layout is refused, not taken for a torn file and cut.
+All numbers are little-endian. The checksum covers the header before it and the stored payload. `codec` has
+room for an encrypted one; a reader refuses codecs and versions it does not know. The version is looked at before
+the checksum in the first frame, so that a newer layout is refused, not taken for a torn file and cut.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ FRAME_HEAD_BYTES = _FRAME.size + _CRC.size
 RECORD_HEAD = struct.Struct("<qqqiIHHhBxHxxI")
 _CHUNK = re.compile(r"chunk-\d+\.(open|sealed)")
 MAX_FRAME_BYTES = (1 << 31) - 1
-"""A frame is never larger: one answer of at most 1 GB (`api.max_body_mb`), and the little that waited with it."""
+"""A frame is never larger: one answer of 1 GB at the most (`api.max_body_mb`), and what waited with it."""
 
 
 class Codec(IntEnum):
@@ -146,7 +147,7 @@ def read_frames(file: BinaryIO) -> Iterator[Frame]:
 
 
 def _read_frame(file: BinaryIO, head: bytes, at: int, size: int) -> Frame:
-    """The frame whose header was read at `at`, in a file of `size` bytes. Its claims are checked before they cost."""
+    """The frame whose header stands at `at`, in a file of `size` bytes. Claims are checked before they cost."""
     if len(head) < FRAME_HEAD_BYTES:
         raise DamageError("a torn frame header", at)
     mark, version, codec, kind, records, raw_bytes, stored_bytes = _FRAME.unpack_from(head)
@@ -168,8 +169,8 @@ def _read_frame(file: BinaryIO, head: bytes, at: int, size: int) -> Frame:
 
 def _too_new(file: BinaryIO, version: int, codec: int) -> JournalError:
     return JournalError(
-        f"The journal chunk {getattr(file, 'name', '')} was written by a newer version (frame version {version}, "
-        f"codec {codec}).",
+        f"The journal chunk {getattr(file, 'name', '')} was written by a newer version "
+        f"(frame version {version}, codec {codec}).",
         "Use that version of capillary-export, or move the chunk away: `run` then asks for its IDs again.",
     )
 
@@ -324,8 +325,8 @@ def _damaged(path: Path, why: str) -> JournalError:
 def recover(folder: Path) -> list[Path]:
     """Seal the chunks that a death left open: their torn tails are cut; what was durable is kept.
 
-    Returns the chunks that were sealed. A chunk without a single record is removed. A second recovery, or one after
-    a death in the middle of the first, ends the same.
+    Returns the chunks that were sealed. A chunk without a single record is removed. A second recovery, or one
+    after a death in the middle of the first, ends the same.
     """
     recovered = []
     for path in _chunks(folder, "open"):

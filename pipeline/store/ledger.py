@@ -16,7 +16,7 @@ from pipeline.store.parquet import read_batches
 
 RECORD = "_record"
 CALLS = "_calls"
-"""The part that lists every call of a chunk. It is written last: where it is, the chunk's parts are complete."""
+"""The part that lists every call of a chunk. Written last: where it is, the chunk's parts are complete."""
 CALLS_SCHEMA = pa.schema(
     [
         ("customer_id", pa.int64()),
@@ -57,7 +57,7 @@ class Ledger:
         return found
 
     def done(self, fresh_after: int) -> Ints:
-        """The IDs that need not be asked again: a final verdict, not older than `fresh_after` (µs since 1970)."""
+        """The IDs that need no new call: a final verdict, not older than `fresh_after` (µs since 1970)."""
         final = [int(outcome) for outcome in Outcome if outcome.is_final]
         found: Ints = self.customer_ids[np.isin(self.outcomes, final) & (self.fetched_at >= fresh_after)]
         return found

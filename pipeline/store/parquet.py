@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ PART_ROW_GROUP_ROWS = 64 << 10
 
 
 def write_part(path: Path, table: pa.Table) -> None:
-    """A chunk's rows for one table, as one file with one row group per 64k rows; appears whole or not at all."""
+    """A chunk's rows for one table, a row group per 64k rows; the file appears whole or not at all."""
     with replacing(path) as temporary:
         pq.write_table(
             table,
@@ -45,19 +45,34 @@ def read_batches(
         ) from exc
 
 
+class Sink(Protocol):
+    """What a Parquet file is written to."""
+
+    def write(self, data: bytes) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def flush(self) -> None: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
 class TableFileWriter:
     """One Parquet file as analysts read it: big row groups, statistics, page index."""
 
-    def __init__(self, sink: Any, schema: pa.Schema, compression: Any, row_group_bytes: int) -> None:
+    def __init__(self, sink: Sink, schema: pa.Schema, compression: str, row_group_bytes: int) -> None:
         self.rows = 0
         self._schema = schema
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._row_group_bytes = row_group_bytes
         self._writer = pq.ParquetWriter(
-            sink,
+            cast(Any, sink),
             schema,
-            compression=compression,
+            compression=cast(Any, compression),
             write_statistics=True,
             write_page_index=True,
             write_page_checksum=True,

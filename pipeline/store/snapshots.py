@@ -11,7 +11,6 @@ import shutil
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -126,7 +125,7 @@ class Snapshots:
         path = self.folder(manifest.snapshot) / "manifest.json"
         write_atomically(path, manifest.model_dump_json(indent=1).encode() + b"\n")
 
-    def point(self, name: str, published_at: str, **more: Any) -> Pointer:
+    def point(self, name: str, published_at: str, **more: object) -> Pointer:
         """Swing the pointer: the one commit point."""
         pointer = Pointer(
             snapshot=name, published_at=published_at, manifest=f"snapshots/{name}/manifest.json", **more

@@ -176,8 +176,8 @@ class Workspace:
     def forget_nights(self, keep: int) -> list[date]:
         """Remove all but the newest `keep` nights, where no answer waits in them. Gives the nights removed.
 
-        A held night, one that has not ended and one whose state cannot be read stay. A folder loses its name before
-        it is emptied, so that a death in between leaves no half night.
+        A held night, one that has not ended and one whose state cannot be read stay. A folder loses its name
+        before it is emptied, so that a death in between leaves no half night.
         """
         removed = []
         for folder in self.nights()[:-keep]:
