@@ -69,7 +69,7 @@ def _stands_twice_at_top(body: bytes) -> bool:
         top: dict[str, msgspec.Raw] = _TOP.decode(body)
     except msgspec.DecodeError:
         return False
-    return body.count(_OFTEN_REPEATED) - sum(bytes(raw).count(_OFTEN_REPEATED) for raw in top.values()) > 1
+    return body.count(_OFTEN_REPEATED) - b"".join(top.values()).count(_OFTEN_REPEATED) > 1
 
 
 def _repeated(text: str) -> tuple[tuple[str, Any], ...]:

@@ -89,8 +89,12 @@ UNKNOWN_FIELDS = Table(
         _own("path", Kind.TEXT, "The path, such as profiles[].nickName; its values are kept in `extra`."),
         _own("json_type", Kind.TEXT, "JSON type of the value."),
         _own("occurrences", Kind.INT, "How often it came.", "times"),
-        _own("first_customer_id", Kind.INT, "The first customer that had it.", privacy=Privacy.IDENTIFIER),
-        _own("last_customer_id", Kind.INT, "The last customer that had it.", privacy=Privacy.IDENTIFIER),
+        _own(
+            "first_customer_id", Kind.INT, "The smallest customer ID that had it.", privacy=Privacy.IDENTIFIER
+        ),
+        _own(
+            "last_customer_id", Kind.INT, "The largest customer ID that had it.", privacy=Privacy.IDENTIFIER
+        ),
         NIGHT,
     ),
 )

@@ -17,6 +17,11 @@ ASSOCIATED_IMAGES = Table(
         ordinal(),
         json_text("raw", "@row", "The whole element, as it came; signed URLs and tokens are removed."),
     ),
+    ignore=(
+        ("filePath", "signed URL: opens the image to whoever has it; removed from `raw`"),
+        ("secureFilePath", "signed URL: opens the image to whoever has it; removed from `raw`"),
+        ("s3Token", "storage key of the image, part of its signed URL; removed from `raw`"),
+    ),
 )
 
 BLOCK = Block(tables=(ASSOCIATED_IMAGES,), embed=("associatedImages",))

@@ -31,11 +31,10 @@ MORE_PATHS = "(more)"
 
 @dataclass
 class UnknownField:
-    """How often a key was seen that the contract does not know."""
+    """A key that the contract does not know: the table whose row keeps it, and each answer that had it."""
 
-    occurrences: int
-    first_customer_id: int
-    last_customer_id: int
+    table: str
+    seen: list[tuple[int, int]] = field(default_factory=list)  # (customer_id, record), once per occurrence
 
 
 class Reject(NamedTuple):
@@ -76,6 +75,11 @@ class _TableState:
     rows: list[Row] = field(default_factory=list)
     extras: dict[int, dict[str, Any]] = field(default_factory=dict)
 
+    def keep(self, row: int, name: str, found: Json) -> None:
+        """Into the row's extra; what has the same name there stays."""
+        extra = self.extras.setdefault(row, {})
+        extra[name if name not in extra else f"{name}#{len(extra)}"] = found
+
 
 class Collector:
     """Collects the rows of many answers, table by table, until `drain` types them."""
@@ -100,7 +104,10 @@ class Collector:
         body_hash: str,
         repeated: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """Flatten one decoded answer. `fetched_at` in µs since 1970, `repeated` from `jsontext.Decoded`."""
+        """Flatten one decoded answer, which may be changed by it.
+
+        `fetched_at` is in µs since 1970, `repeated` comes from `jsontext.Decoded`.
+        """
         self._now = (fetched_at, record)
         for key, lost in repeated:
             self.reject(
@@ -122,9 +129,11 @@ class Collector:
                 found[known_as] = found.pop(key)
             elif not _is_thrift_leak(key, found[key]):
                 path = f"{node.inside}.{key}".lstrip(".")
-                self._count_unknown(path[:MAX_UNKNOWN_PATH_LENGTH], found[key], customer_id)
+                owner = self._states[node.owner]
+                told = without_signed_url(path)[:MAX_UNKNOWN_PATH_LENGTH]
+                self._count_unknown(told, found[key], customer_id, owner.table.name)
                 if not node.whole:
-                    self._keep(self._states[node.owner], row, path, found[key])
+                    self._keep(owner, row, path, found[key])
 
     def value(self, found: Json, node: Node, row: int, customer_id: int) -> None:
         """Another form than the contract's: its row keeps it, and `rejects` tells. `[]` says nothing."""
@@ -136,23 +145,17 @@ class Collector:
         if node.path:
             self._keep(self._states[node.outer_owner], row, node.path, found)
 
-    def _count_unknown(self, path: str, found: Json, customer_id: int) -> None:
-        seen = self._unknown.get((path, type_name(found)))
-        if seen is not None:
-            seen.occurrences += 1
-            seen.last_customer_id = customer_id
-        elif len(self._unknown) < MAX_UNKNOWN_PATHS or path == MORE_PATHS:
-            self._unknown[path, type_name(found)] = UnknownField(1, customer_id, customer_id)
-        else:
-            self._count_unknown(MORE_PATHS, found, customer_id)
+    def _count_unknown(self, path: str, found: Json, customer_id: int, table: str) -> None:
+        key = (path, type_name(found))
+        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN_PATHS:
+            key = (MORE_PATHS, type_name(found))
+        self._unknown.setdefault(key, UnknownField(table)).seen.append((customer_id, self._now[1]))
 
     @staticmethod
     def _keep(state: _TableState, row: int, path: str, found: Json) -> None:
         """Into the extra of a row, by its path from there."""
-        extra = state.extras.setdefault(row, {})
         around = next((around for around in state.paths if path.startswith(around)), "")
-        name = path.removeprefix(around).lstrip(".")
-        extra[name if name not in extra else f"{name}#{len(extra)}"] = found
+        state.keep(row, path.removeprefix(around).lstrip("."), found)
 
     # Typing
 
@@ -203,7 +206,7 @@ class Collector:
 
     def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
         row = state.rows[misfit.row]
-        state.extras.setdefault(misfit.row, {})[column.source.split("|")[0]] = misfit.raw
+        state.keep(misfit.row, column.source.split("|")[0], misfit.raw)
         if misfit.reason:
             raw = without_secrets(dump(misfit.raw))
             self._rejects.append(Reject(row[0], state.table.name, column.name, misfit.reason, raw, *row[-2:]))

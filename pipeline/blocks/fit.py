@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.blocks.base import Kind
 from pipeline.blocks.secrets import without_secrets
@@ -60,13 +61,12 @@ _WIDE = Context(prec=200)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)", re.ASCII)
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_PLAIN_NUMBER = re.compile(rf"-?\d{{1,{MAX_INTEGER_DIGITS}}}(\.\d{{1,{DECIMALS}}})?", re.ASCII)
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
 def fit(kind: Kind, values: Values, zone: ZoneInfo | None = None) -> Fitted:
-    """Type a column. `zone` is given to date-times of kind INSTANT that come without theirs (else they are
-    misfits).
-    """
+    """Type a column. `zone` is for date-times of kind INSTANT that come without theirs (else misfits)."""
     kinds = set(map(type, values))
     kinds.discard(_NONE)
     if not kinds:
@@ -104,20 +104,29 @@ def _quick_decimal(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
     return None
 
 
-def _quick_time(kind: Kind) -> Callable[[Values, set[type]], pa.Array[Any] | None]:
-    target = ARROW_TYPES[kind]
+def _quick_instant(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
+    return _within_years(Kind.INSTANT, values) if kinds == {str} else None
 
-    def quick(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-        return pa.array(values, pa.string()).cast(target) if kinds == {str} else None
 
-    return quick
+def _quick_date(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
+    return _within_years(Kind.DATE, values) if kinds == {str} else None
 
 
 def _quick_local(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
     """Arrow reads a bare date as midnight; here it is a misfit, so a column with one goes value by value."""
-    if kinds != {str} or any(len(value) <= 10 for value in values if value is not None):
+    if kinds != {str} or min(len(value) for value in values if value is not None) <= len("2026-11-22"):
         return None
-    return pa.array(values, pa.string()).cast(ARROW_TYPES[Kind.LOCAL])
+    return _within_years(Kind.LOCAL, values)
+
+
+def _within_years(kind: Kind, values: Values) -> pa.Array[Any] | None:
+    """None where a year is before 1 or after 9999: Arrow has those, most readers have not."""
+    array = pa.array(values, pa.string()).cast(ARROW_TYPES[kind])
+    try:
+        pc.min_max(array).as_py()
+    except (OverflowError, ValueError):
+        return None
+    return array
 
 
 def _quick_json(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
@@ -134,9 +143,9 @@ _QUICK: dict[Kind, Callable[[Values, set[type]], pa.Array[Any] | None]] = {
     Kind.INT: _quick_int,
     Kind.BOOL: _quick_bool,
     Kind.DECIMAL: _quick_decimal,
-    Kind.INSTANT: _quick_time(Kind.INSTANT),
+    Kind.INSTANT: _quick_instant,
     Kind.LOCAL: _quick_local,
-    Kind.DATE: _quick_time(Kind.DATE),
+    Kind.DATE: _quick_date,
     Kind.JSON: _quick_json,
 }
 
@@ -207,6 +216,8 @@ def _read_bool(raw: Json, _: ZoneInfo | None) -> bool:
 def _read_decimal(raw: Json, _: ZoneInfo | None) -> str | _Rounded:
     if type(raw) not in (int, str, JsonFloat):
         raise _expected("a number", raw)
+    if _PLAIN_NUMBER.fullmatch(str(raw)):
+        return str(raw)
     number = _finite(raw, "a number")
     if number and number.adjusted() >= MAX_INTEGER_DIGITS:
         raise _UnfitError(f"more than {MAX_INTEGER_DIGITS} integer digits")
@@ -214,6 +225,8 @@ def _read_decimal(raw: Json, _: ZoneInfo | None) -> str | _Rounded:
     if isinstance(exponent, int) and exponent >= -DECIMALS:
         return format(number, "f") if exponent < 0 else str(int(number))
     rounded = number.quantize(Decimal(1).scaleb(-DECIMALS), ROUND_HALF_EVEN, _WIDE)
+    if rounded.adjusted() >= MAX_INTEGER_DIGITS:
+        raise _UnfitError(f"more than {MAX_INTEGER_DIGITS} integer digits")
     return format(rounded, "f") if rounded == number else _Rounded(format(rounded, "f"))
 
 

@@ -14,12 +14,23 @@ REMOVED = "(secret removed)"
 
 _SECRET_KEYS = frozenset({"filepath", "securefilepath", "s3token"})
 _SIGNED = re.compile(r"x-amz-|awsaccesskeyid=|[?&](?:key-pair-id|signature|sig|x-goog-\w+)=", re.IGNORECASE)
-_SUSPECT = re.compile(rf"file_?path|s3_?token|{_SIGNED.pattern}", re.IGNORECASE)
+_HINTS = (
+    "filepath",
+    "file_path",
+    "s3token",
+    "s3_token",
+    "x-amz-",
+    "awsaccesskeyid",
+    "sig",
+    "x-goog-",
+    "key-pair",
+)
 
 
 def without_secrets(text: str) -> str:
     """JSON text whose signed URLs and image tokens are removed; the rest as it was."""
-    if _SUSPECT.search(text) is None:
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
         return text
     try:
         return dump(_scrubbed(decode(text.encode()).doc))
@@ -35,9 +46,14 @@ def without_signed_url(value: Json) -> Json:
 def _scrubbed(value: Json) -> Json:
     if type(value) is dict:
         return {
-            key: REMOVED if key.lower().replace("_", "") in _SECRET_KEYS and inner else _scrubbed(inner)
+            without_signed_url(key): REMOVED if _is_secret(key) and inner else _scrubbed(inner)
             for key, inner in value.items()
         }
     if type(value) is list:
         return [_scrubbed(inner) for inner in value]
     return without_signed_url(value)
+
+
+def _is_secret(key: str) -> bool:
+    """`key` may be a path, as in `extra`."""
+    return key.lower().replace("_", "").rsplit(".", 1)[-1] in _SECRET_KEYS

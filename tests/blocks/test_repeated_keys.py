@@ -1,0 +1,37 @@
+"""A key that comes twice at the top of a body: the last one counts, and what it hid is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.jsontext import decode
+
+
+def test_the_first_of_two_is_told() -> None:
+    """A documented body has extendedFields twice."""
+    decoded = decode(b'{"id":1,"extendedFields":{"a":1.50},"x":2,"extendedFields":{"b":2}}')
+    assert decoded.doc == {"id": 1, "extendedFields": {"b": 2}, "x": 2}
+    assert decoded.repeated == (("extendedFields", {"a": "1.50"}),)
+    assert decoded.problem == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"extendedFields":{"a":1}}',
+        b'{"extendedFields":{"a":1},"extendedFields":{"a":1}}',
+        b'{"extendedFields":{},"cardDetails":[{"extendedFields":{"a":1}},{"extendedFields":{"a":2}}]}',
+        b'{"x":"\\"extendedFields\\":","y":{"extendedFields":{"extendedFields":1}}}',
+        b'["extendedFields","extendedFields"]',
+    ],
+)
+def test_nothing_is_told_where_nothing_is_lost(body: bytes) -> None:
+    """Once, twice the same, or further in."""
+    assert decode(body).repeated == ()
+
+
+def test_patient_reading_tells_too() -> None:
+    """A body that the strict decoder refuses."""
+    decoded = decode(b'{"a":NaN,"b":1,"b":2}')
+    assert decoded.doc == {"a": "NaN", "b": 2}
+    assert decoded.repeated == (("b", 1),)
