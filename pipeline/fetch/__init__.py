@@ -39,6 +39,7 @@ class FetchJob:
     sock: socket.socket
     tally: Tally
     stop_in_s: float | None = None
+    second_looks: Sequence[int] = ()  # to ask once more at the end: answered partially by an earlier start
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -72,18 +73,28 @@ async def _run(pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterat
         group.create_task(handoff.serve())
         ticker = group.create_task(_tick(job.on_tick, pool))
         try:
-            await pool.run(customer_ids)
-        except Exception as exc:
-            failure = exc
-        try:
-            await handoff.finish()
-        except ExportError as exc:
-            failure = exc
+            failure = await _until_handed_over(pool, handoff, job, customer_ids)
         finally:
             ticker.cancel()
             handoff.close()
     if failure is not None:
         raise failure
+
+
+async def _until_handed_over(
+    pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterator[int]
+) -> Exception | None:
+    """What stopped the pool, given back rather than raised: what was answered is to be handed over first."""
+    failure: Exception | None = None
+    try:
+        await pool.run(customer_ids, job.second_looks)
+    except Exception as exc:
+        failure = exc
+    try:
+        await handoff.finish()
+    except ExportError as exc:
+        failure = exc
+    return failure
 
 
 def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> Tools:

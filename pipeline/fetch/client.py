@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import aiohttp
@@ -72,17 +74,21 @@ class Client:
         self._prefix = options.host.rstrip("/") + "/v2/customers/"
         self._suffix = f"?{options.query}" if options.query else ""
 
-    async def get(self, customer_id: int, headers: dict[str, str]) -> Reply:
+    async def get(
+        self, customer_id: int, headers: dict[str, str], on_sent: Callable[[], None] | None = None
+    ) -> Reply:
         """Ask for one customer. The deadline covers the whole act: connect, headers, body.
 
-        Raises CallError when no whole answer came.
+        `on_sent` is called when the request is on its way. Raises CallError when no whole answer came.
         """
         url = URL(f"{self._prefix}{customer_id}{self._suffix}", encoded=True)
         began = time.perf_counter_ns()
         try:
             async with (
                 asyncio.timeout(self._options.timeout_s),
-                self._session.get(url, headers=headers, allow_redirects=False) as response,
+                self._session.get(
+                    url, headers=headers, allow_redirects=False, trace_request_ctx=on_sent
+                ) as response,
             ):
                 body = await read_body(response, self._options.max_body_bytes)
         except TimeoutError as exc:
@@ -167,7 +173,18 @@ def open_session(max_in_flight: int, proxy: str | None = None) -> aiohttp.Client
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
         proxy=proxy,
+        trace_configs=[_telling_when_sent()],
     )
     # aiohttp would send a dropped GET once more by itself: a call that no quota saw and no journal has.
     session._retry_connection = False
     return session
+
+
+def _telling_when_sent() -> aiohttp.TraceConfig:
+    async def tell(_session: object, context: SimpleNamespace, _sent: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(tell)
+    return trace

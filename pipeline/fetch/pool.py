@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,7 +21,7 @@ from pipeline.fetch.breaker import Breaker
 from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Reply, retry_after_s
 from pipeline.fetch.handoff import Handoff
 from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
-from pipeline.fetch.quota import Quota
+from pipeline.fetch.quota import Quota, Turn
 from pipeline.fetch.retry import RetryPolicy, wait_before_retry
 from pipeline.outcome import Outcome
 from pipeline.stats import Tally
@@ -50,6 +50,7 @@ class Item:
     reauthenticated: bool = False
     throttles: int = 0  # turned away while others were answered
     answers_at_trouble: int | None = None  # the breaker's count when it last failed for the server's fault
+    fails_alone: bool = False  # others were answered between two such failures
     answers_at_throttle: int | None = None  # the same when it was last turned away
 
 
@@ -83,10 +84,17 @@ class Pool:
         self._probing = asyncio.Lock()
         self._stopping: Exception | None = None
         self._refusals = 0
+        self._renewed: dict[str, str] = {}  # the headers that came of the last 401
+        self._renewed_is_proven = False  # they have opened the API since
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def run(self, customer_ids: Iterator[int]) -> None:
-        """Ask for all IDs. Raises what stopped the night, once calls in flight have ended and are journalled."""
+    async def run(self, customer_ids: Iterator[int], second_looks: Iterable[int] = ()) -> None:
+        """Ask for all IDs, then once more for the `second_looks`: partial answers of an earlier start.
+
+        Raises what stopped the night, once calls in flight have ended and are journalled.
+        """
+        self._second_looks = [Item(one, is_second_look=True) for one in second_looks]
+        self._tools.tally.outcomes[Outcome.PARTIAL] += len(self._second_looks)
         async with asyncio.TaskGroup() as group:
             self._tasks = [group.create_task(self._work()) for _ in range(self._workers)]
             try:
@@ -177,9 +185,7 @@ class Pool:
             self._changed.set()
             try:
                 await self._ask(item, me)
-            except (
-                Exception
-            ) as exc:  # the end of the night, or a bug: `run` raises it when all calls have ended
+            except Exception as exc:  # the night's end or a bug: `run` raises it when all calls have ended
                 self.stop(exc)
             finally:
                 self._under_way -= 1
@@ -199,9 +205,9 @@ class Pool:
     async def _call(self, item: Item, me: asyncio.Task[None]) -> None:
         """One call and what follows from it."""
         try:
-            item.used_headers = await self._turn()
+            item.used_headers, turn = await self._turn()
         except RetriableError as exc:  # no token: no call was made, so there is none to journal
-            self._count_outage(item, exc.message)
+            self._count_outage(exc.message)
             self._retry_in(self._tools.retry.base_s, item)
             return
         if self._stopping is not None:
@@ -209,29 +215,29 @@ class Pool:
         self._calling.add(me)
         self._tools.tally.in_flight += 1
         try:
-            reply, judged = await self._asked(item)
+            reply, judged = await self._asked(item, turn)
             await self._settle(item, reply, judged)
         finally:
             self._tools.tally.in_flight -= 1
             self._calling.discard(me)
 
-    async def _turn(self) -> dict[str, str]:
-        """A turn, and the headers of now. A call leaves when its turn comes: those that had to wait for a
+    async def _turn(self) -> tuple[dict[str, str], Turn]:
+        """The headers of now, and a turn. A call leaves when its turn comes: those that had to wait for a
         new token take another turn, or they would leave together."""
         await self._tools.auth.headers()
-        await self._tools.quota.turn()
+        turn = await self._tools.quota.turn()
         began = time.monotonic()
         headers = await self._tools.auth.headers()
         if time.monotonic() - began > STALE_TURN_S:
-            await self._tools.quota.turn()
-        return headers
+            turn = await self._tools.quota.turn()
+        return headers, turn
 
-    async def _asked(self, item: Item) -> tuple[Reply, Judgement]:
+    async def _asked(self, item: Item, turn: Turn) -> tuple[Reply, Judgement]:
         """The reply and its judgement; where no answer came, a reply of nothing and why."""
         item.calls += 1
         self._tools.tally.calls += 1
         try:
-            reply = await self._tools.client.get(item.customer_id, item.used_headers)
+            reply = await self._tools.client.get(item.customer_id, item.used_headers, turn.sent)
         except BodyTooLargeError as exc:
             judged = Judgement(Action.GIVE_UP, Outcome.FAILED, exc.code, exc.message)
             return _no_reply(exc.latency_us), judged
@@ -250,8 +256,9 @@ class Pool:
             return
         if judged.action is not Action.THROTTLE:
             self._tools.breaker.answered()
-        if judged.action is not Action.REAUTHENTICATE:
+        if judged.action not in (Action.REAUTHENTICATE, Action.THROTTLE):
             item.reauthenticated = False
+            self._renewed_is_proven |= item.used_headers == self._renewed
         match judged.action:
             case Action.ACCEPT | Action.GIVE_UP:
                 await self._verdict(item, reply, judged)
@@ -266,23 +273,28 @@ class Pool:
 
     async def _settle_outage(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """The server's trouble. While the breaker is open, or nobody listens, it costs the ID no attempt."""
-        self._count_outage(item, judged.reason)
+        may_be_the_id = judged.code != Trouble.CONNECT
+        if not (may_be_the_id and self._fails_alone(item)) or self._tools.breaker.is_open:
+            self._count_outage(judged.reason)
         if self._tools.breaker.is_open:
             await self._journal_repeat(item, reply, judged)
             self._retry_in(0.0, item)
-        elif judged.code == Trouble.CONNECT:
+        elif may_be_the_id:
+            await self._retry_or_fail(item, reply, judged)
+        else:
             await self._journal_repeat(item, reply, judged)
             self._retry_in(self._tools.retry.base_s, item)
-        else:
-            await self._retry_or_fail(item, reply, judged)
 
-    def _count_outage(self, item: Item, reason: str) -> None:
-        """Tell the breaker; not if others were answered since this ID failed last: its own trouble."""
+    def _fails_alone(self, item: Item) -> bool:
+        """Whether others were answered between two failures of this ID: then they say nothing of the API."""
+        answers = self._tools.breaker.answers
+        item.fails_alone |= item.answers_at_trouble is not None and item.answers_at_trouble < answers
+        item.answers_at_trouble = answers
+        return item.fails_alone
+
+    def _count_outage(self, reason: str) -> None:
         breaker = self._tools.breaker
-        is_its_own = item.answers_at_trouble is not None and item.answers_at_trouble < breaker.answers
-        item.answers_at_trouble = breaker.answers
-        if breaker.is_open or not is_its_own:
-            breaker.failed(reason)
+        breaker.failed(reason)
         if breaker.has_lasted_too_long():
             self.stop(_outage(breaker.last_reason))
 
@@ -339,9 +351,9 @@ class Pool:
     async def _reauthenticate(self, item: Item, reply: Reply, judged: Judgement) -> None:
         await self._journal_repeat(item, reply, judged)
         try:
-            renewed = not item.reauthenticated and await self._tools.auth.renew(item.used_headers)
+            renewed = await self._renew(item)
         except RetriableError as exc:
-            self._count_outage(item, exc.message)
+            self._count_outage(exc.message)
             self._retry_in(self._tools.retry.base_s, item)
             return
         if renewed:
@@ -353,6 +365,16 @@ class Pool:
             "Check api.auth: the till and its password, or the OAuth key and secret; "
             "`doctor` asks once and tells.",
         )
+
+    async def _renew(self, item: Item) -> bool:
+        """Whether the ID is worth another try. What a 401 brought and a 401 greets is not renewed once more."""
+        is_unproven = item.used_headers == self._renewed and not self._renewed_is_proven
+        if item.reauthenticated or is_unproven or not await self._tools.auth.renew(item.used_headers):
+            return False
+        headers = await self._tools.auth.headers()
+        if headers != self._renewed:
+            self._renewed, self._renewed_is_proven = headers, False
+        return True
 
     async def _refused(self, item: Item, reply: Reply, judged: Judgement) -> None:
         tally = self._tools.tally

@@ -4,7 +4,8 @@ Two things hold a limit of `calls` per `per_s`. aiolimiter's leaky bucket spread
 burst of one call and 20 ms' worth more (`AsyncLimiter(R, 1)` would let almost 2R through in one second). A
 ring of the last `calls` departures then proves it: a call leaves only when the one `calls` before it left
 longer than the window ago, and a little longer still, because calls that leave apart may arrive closer
-together.
+together. A call leaves when its request is sent, not when it has its turn: a connection may have to be made
+between the two.
 """
 
 from __future__ import annotations
@@ -45,15 +46,40 @@ class _Window:
         burst = 1.0 + rate * BURST_S
         self.pace = AsyncLimiter(burst, burst / rate)
         self._departures = array("d", [float("-inf")]) * limit.calls
-        self._next = 0
+        self._turns = 0  # given so far
+        self._latest = float("-inf")  # departure of all those that are `calls` turns ago, or more
 
     def opens_at(self) -> float:
         """The clock's time from which one more call keeps the limit."""
-        return self._departures[self._next] + self.limit.per_s + self.limit.slack_s
+        self._latest = max(self._latest, self._departures[self._turns % self.limit.calls])
+        return self._latest + self.limit.per_s + self.limit.slack_s
 
-    def departed(self, now: float) -> None:
-        self._departures[self._next] = now
-        self._next = (self._next + 1) % self.limit.calls
+    def departed(self, now: float) -> int:
+        """Note a departure; gives the turn's number."""
+        turn = self._turns
+        self._departures[turn % self.limit.calls] = now
+        self._turns += 1
+        return turn
+
+    def left_later(self, turn: int, now: float) -> None:
+        """The call of that turn has been sent only now."""
+        if turn > self._turns - self.limit.calls - 1:
+            self._departures[turn % self.limit.calls] = now
+
+
+class Turn:
+    """Leave for one call to be sent now."""
+
+    def __init__(self, windows: Sequence[_Window], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        now = clock()
+        self._places = [(window, window.departed(now)) for window in windows]
+
+    def sent(self) -> None:
+        """The request is on its way: from now on it counts, not from when it had its turn."""
+        now = self._clock()
+        for window, turn in self._places:
+            window.left_later(turn, now)
 
 
 class Quota:
@@ -68,17 +94,16 @@ class Quota:
         self._queue = asyncio.Lock()  # a turn is taken by one waiter at a time, first come first served
         self._paused_until = float("-inf")
 
-    async def turn(self) -> None:
+    async def turn(self) -> Turn:
         """Wait until one more call may leave."""
         if not self._windows and self._clock() >= self._paused_until:
-            return
+            return Turn([], self._clock)
         async with self._queue:
             for window in self._windows:
                 await window.pace.acquire()
             while (opens_at := self._opens_at()) > (now := self._clock()):  # noqa: ASYNC110 - a pause may move it
                 await asyncio.sleep(opens_at - now)
-            for window in self._windows:
-                window.departed(now)
+            return Turn(self._windows, self._clock)
 
     def pause(self, seconds: float) -> None:
         """No call leaves for so long; the longest of several pauses counts."""
