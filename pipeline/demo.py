@@ -24,7 +24,7 @@ from pipeline.sandbox import known_ids
 from pipeline.store.atomic import make_folder, write_atomically
 
 CALLS_PER_MINUTE = 4_800
-FAULTS = "latency=20ms±15ms, 500=0.3%, cut=0.1%, reset=0.1%"
+FAULTS = "latency=20ms±15ms, 500=0.3%, cut=0.1%, reset=0.1%, wrong-type=0.4%"
 PASSWORD = "sandbox"  # noqa: S105 - the sandbox's own, it guards made-up people
 NOT_IDS = ("3.87E+08", "387020208.0", "", "n/a", "../x", "-7", "0", "12 34", "9223372036854775808")
 

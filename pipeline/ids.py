@@ -2,6 +2,8 @@
 
 The journey of a byte:  opened → byte_blocks → text_blocks → line_blocks → row_blocks → IdReader.batches.
 An ID is a positive int64 in plain decimal digits. Every other row is rejected, with its line and a reason.
+Where the CSV holds mobiles, e-mails or other identifiers instead (`CsvSpec.identifier`), each stands for a key: a
+negative int64 made from its text, so that everything behind the reader can count and order them like IDs.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import csv
 import difflib
 import glob
 import gzip
+import hashlib
 import io
 import os
 import re
@@ -40,6 +43,12 @@ LINE_CHARS = BLOCK_BYTES  # a longer line or quoted record isn't read to its end
 RAW_CHARS = 200  # of a rejected cell, this much is kept
 HEADER_LINES = 64  # the header is looked for in this many lines
 NAMES_SHOWN, NAME_CHARS = 30, 60  # of a header, in an error
+
+MAX_IDENTIFIER_CHARS = 255
+IDENTIFIER_PATTERNS = {
+    "mobile": re.compile(r"\+?[0-9]{4,20}"),
+    "email": re.compile(r"[^@\s]+@[^@\s]+"),
+}  # the others are whatever the brand made them
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"
@@ -104,10 +113,14 @@ class RejectedRow(NamedTuple):
 
 
 class IdBatch(NamedTuple):
-    """What some rows held: IDs not seen before, in the order of the input, and the rows without one."""
+    """What some rows held: IDs not seen before, in the order of the input, and the rows without one.
+
+    `texts` are the identifiers that the IDs stand for, one each; empty where the CSV holds customer IDs.
+    """
 
     ids: array[int]
     rejected: list[RejectedRow]
+    texts: list[str] = []  # noqa: RUF012 - never changed
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,7 @@ class CsvSpec:
     delimiter: str | None = None
     header: bool | None = None
     encoding: str | None = None  # a byte order mark in the file wins
+    identifier: str | None = None  # what the cells are: mobile, email, externalId, …; None: customer IDs
 
 
 class Layout(NamedTuple):
@@ -193,12 +207,22 @@ class IdReader:
                         yield batch
 
     def _batch(self, rows: Rows, layout: Layout) -> IdBatch:
+        if self._spec.identifier is not None:
+            return self._batch_of_identifiers(rows, layout, self._spec.identifier)
         ids, rejected = plain_ids(rows.rows), list[RejectedRow]()
         if ids is None:
             ids, rejected = sift(rows, layout)
         self.read += len(ids) + len(rejected)
         self.rejected += len(rejected)
         return IdBatch(self._first_seen(ids), rejected)
+
+    def _batch_of_identifiers(self, rows: Rows, layout: Layout, kind: str) -> IdBatch:
+        texts, rejected = sift_identifiers(rows, layout, kind)
+        self.read += len(texts) + len(rejected)
+        self.rejected += len(rejected)
+        by_key = {-key_of(text): text for text in reversed(texts)}
+        new = self._first_seen(array("q", [key_of(text) * -1 for text in texts]))
+        return IdBatch(array("q", [-key for key in new]), rejected, [by_key[key] for key in new])
 
     def _first_seen(self, ids: array[int]) -> array[int]:
         """Those of `ids` that were never seen before, in order, each once."""
@@ -243,6 +267,39 @@ def sift(rows: Rows, layout: Layout) -> tuple[array[int], list[RejectedRow]]:
     return ids, rejected
 
 
+def key_of(identifier: str) -> int:
+    """The key that stands for an identifier: negative, so that it is never a customer's ID.
+
+    Two of ten million identifiers share a key with a probability of 5 in a million.
+    """
+    digest = hashlib.blake2b(identifier.encode(), digest_size=8).digest()
+    return -(int.from_bytes(digest, "little") >> 1) or -1
+
+
+def sift_identifiers(rows: Rows, layout: Layout, kind: str) -> tuple[list[str], list[RejectedRow]]:
+    """Row by row: the identifiers, and the rows that hold none."""
+    texts: list[str] = []
+    rejected = []
+    for line, row in zip(rows.lines, rows.rows, strict=True):
+        reason = why_unusable(row, layout) or why_not_an_identifier(id_cell(row, layout).strip(), kind)
+        if reason is None:
+            texts.append(id_cell(row, layout).strip())
+        elif not is_blank(row, layout.width):
+            rejected.append(RejectedRow(layout.file, line, reason, raw_text(row, layout)))
+    return texts, rejected
+
+
+def why_not_an_identifier(cell: str, kind: str) -> str | None:
+    if not cell:
+        return "empty"
+    if len(cell) > MAX_IDENTIFIER_CHARS:
+        return TOO_LONG
+    if not cell.isprintable() or "\ufffd" in cell:
+        return "characters that cannot be printed"
+    pattern = IDENTIFIER_PATTERNS.get(kind.lower())
+    return None if pattern is None or pattern.fullmatch(cell) else f"not a {kind}"
+
+
 def id_cell(row: Row, layout: Layout) -> str:
     return row if isinstance(row, str) else row[layout.column]
 
@@ -256,8 +313,13 @@ def is_blank(row: Row, width: int) -> bool:
 
 def why_no_id(row: Row, layout: Layout) -> str | None:
     """What is wrong with the row, or None when its cell is an ID."""
+    return why_unusable(row, layout) or why_not_an_id(id_cell(row, layout).strip())
+
+
+def why_unusable(row: Row, layout: Layout) -> str | None:
+    """What keeps the row's cell from being looked at, or None."""
     if isinstance(row, str):
-        return why_not_an_id(row.strip())
+        return None
     if isinstance(row, UnreadableRow):
         return TOO_LONG
     if isinstance(row, SalvagedRow):
@@ -266,7 +328,7 @@ def why_no_id(row: Row, layout: Layout) -> str | None:
         return TOO_FEW_COLUMNS
     if any(cell.strip() for cell in row[layout.width :]):
         return TOO_MANY_COLUMNS  # an unquoted delimiter may have moved another number under our column
-    return why_not_an_id(row[layout.column].strip())
+    return None
 
 
 def why_not_an_id(cell: str) -> str | None:
@@ -390,7 +452,7 @@ def find_layout(lines: list[str], spec: CsvSpec, file: str) -> Layout | None:
     firsts = {delimiter: first_row(lines[:HEADER_LINES], delimiter) for delimiter in delimiters}
     if not any(firsts.values()):
         return None
-    delimiter = max(firsts, key=lambda d: (fits(firsts[d], spec.column), len(firsts[d])))
+    delimiter = max(firsts, key=lambda d: (fits(firsts[d], spec), len(firsts[d])))
     first = firsts[delimiter]
     header = has_header(first, spec)
     column = position(first, header, spec.column, file)
@@ -404,11 +466,18 @@ def first_row(lines: list[str], delimiter: str) -> list[str]:
     return next((row for row in rows if isinstance(row, list) and not is_blank(row, width=-1)), [])
 
 
-def fits(first: list[str], column: str | int) -> bool:
+def fits(first: list[str], spec: CsvSpec) -> bool:
     """Whether the first row, split this way, shows the wanted column."""
-    if isinstance(column, str):
-        return column in map(str.strip, first)
-    return column < len(first) and why_not_an_id(first[column].strip()) is None
+    if isinstance(spec.column, str):
+        return spec.column in map(str.strip, first)
+    return spec.column < len(first) and is_data(first[spec.column], spec)
+
+
+def is_data(cell: str, spec: CsvSpec) -> bool:
+    """Whether a cell of the first row is what the column holds, be it botched, and not the column's name."""
+    if spec.identifier is None:
+        return NUMBER_LIKE.fullmatch(cell) is not None
+    return why_not_an_identifier(cell.strip(), spec.identifier) is None
 
 
 def has_header(first: list[str], spec: CsvSpec) -> bool:
@@ -416,10 +485,10 @@ def has_header(first: list[str], spec: CsvSpec) -> bool:
     if spec.header is not None:
         return spec.header
     if isinstance(spec.column, str):
-        return len(first) != 1 or NUMBER_LIKE.fullmatch(first[0]) is None
+        return len(first) != 1 or first[0].strip() == spec.column or not is_data(first[0], spec)
     if isinstance(first, UnreadableRow):
         return False
-    return spec.column >= len(first) or NUMBER_LIKE.fullmatch(first[spec.column]) is None
+    return spec.column >= len(first) or not is_data(first[spec.column], spec)
 
 
 def position(first: list[str], header: bool, column: str | int, file: str) -> int:

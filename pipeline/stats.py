@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -38,6 +40,25 @@ class Tally:
         """Seconds until all planned IDs are done at the pace so far; None while nothing is known."""
         elapsed = time.monotonic() - self.began
         return (self.planned - self.done) * elapsed / self.done if self.done else None
+
+    def to_json(self) -> bytes:
+        """The counts, for `status`."""
+        counts = {
+            "pid": os.getpid(),
+            "planned": self.planned,
+            "done": self.done,
+            "calls": self.calls,
+            "repeated": self.repeated,
+            "throttled": self.throttled,
+            "in_flight": self.in_flight,
+            "durable": self.durable,
+            "calls_per_s": self.rate(),
+            "eta_s": self.eta_s(),
+            "latency_p50_ms": self.latency_ms(0.5),
+            "latency_p95_ms": self.latency_ms(0.95),
+            "outcomes": {outcome.word: count for outcome, count in self.outcomes.items()},
+        }
+        return json.dumps(counts).encode()
 
     def latency_ms(self, share: float) -> float | None:
         """The latency below which `share` of the last calls were."""

@@ -370,7 +370,7 @@ def test_until_on_the_command_line() -> None:
 
 def test_paths_are_relative_to_the_config(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not to where the command is called; absolute ones, home folders and standard input stay what they are."""
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/srv/someone")
     monkeypatch.chdir("/")
     config = make.load_whole(
         "api: {host: 'https://x.example', auth: {kind: basic, till: t, password_file: secrets/cap}}\n"
@@ -378,7 +378,7 @@ def test_paths_are_relative_to_the_config(make: Maker, monkeypatch: pytest.Monke
         "output: {url: 'file:///exports'}\nwork: {path: ./w/../work}\n"
     )
     here = make.path.parent
-    assert config.ids.paths == [str(here.parent / "ids/*.csv"), "/abs/x.csv", "/home/someone/x.csv", "-"]
+    assert config.ids.paths == [str(here.parent / "ids/*.csv"), "/abs/x.csv", "/srv/someone/x.csv", "-"]
     assert (config.output.url, config.work.path) == ("/exports", here / "work")
     assert config.api.auth.model_dump()["password_file"] == here / "secrets/cap"
 

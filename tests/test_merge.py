@@ -41,6 +41,7 @@ def a_ledger(verdicts: dict[int, Outcome], stale: Sequence[int] = ()) -> Ledger:
         customer_ids=np.array(ids, np.int64),
         outcomes=np.array([int(verdicts[one]) for one in ids], np.int8),
         fetched_at=np.zeros(len(ids), np.int64),
+        verdicts=np.ones(len(ids), np.int64),
         stale_records=np.array(sorted(stale), np.int64),
         calls=len(ids),
         repeated=0,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from socket import socket
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -29,11 +30,12 @@ from pipeline.plan import Plan, goes_on_until, in_order, make_plan, night_of, wi
 from pipeline.report import write_report
 from pipeline.stats import Tally
 from pipeline.store import journal
-from pipeline.store.atomic import make_folder, storage_errors, sync_folder, write_atomically
+from pipeline.store.atomic import make_folder, storage_errors, sync_folder, write_quickly
 from pipeline.store.ledger import Ledger, chunks_without_parts, read_ledger
 from pipeline.store.snapshots import Manifest, ManifestCheck, Snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
+PROGRESS_EVERY_S = 2.0
 UNFINISHED = ("started", "fetching", "stopped")
 
 
@@ -120,9 +122,10 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
         _list(night)
         ledger = read_ledger(night.folder.parts)
         due, plan = _plan(night, ledger)
-        if _nothing_to_do(night, ledger, plan):
+        again = _second_looks(night, ledger, plan)
+        if not len(again) and _nothing_to_do(night, ledger, plan):
             return Result(night.folder.night, unchanged=True, live=True, plan=plan)
-        _fetch(night, due, plan, secret)
+        _fetch(night, Questions(due, again, plan), secret)
         return _build_and_publish(night, plan)
 
 
@@ -140,14 +143,12 @@ def _open_night(config: Config, options: Options, screen: Screen, workspace: Wor
     """The night that is not finished while its window is open, else a new one; its journal whole."""
     folder = _which_night(config, options, workspace)
     state = folder.make().state()
-    is_new = state is None
     if state is None:
         state = NightState(night=folder.night, started_at=options.now().isoformat(timespec="seconds"))
     night = Night(config, options, screen, workspace, folder, state, lock)
+    night.save()
     journal.recover(folder.journal)
-    if is_new:
-        _take_along_dead_nights(night)
-    night.save(state="started" if is_new else state.state)
+    _take_along_dead_nights(night)
     _normalize_what_is_left(night)
     return night
 
@@ -174,7 +175,7 @@ def _take_along_dead_nights(night: Night) -> None:
     """
     for other in night.workspace.nights():
         state = other.state()
-        if other.night == night.folder.night or state is None or state.state not in UNFINISHED:
+        if other.night >= night.folder.night or state is None or state.state not in UNFINISHED:
             continue
         journal.recover(other.journal)
         if _is_published(other, state):
@@ -294,33 +295,36 @@ def _previous(night: Night) -> Previous:
     return Previous(None, snapshots.root)
 
 
+def _second_looks(night: Night, ledger: Ledger, plan: Plan) -> Ints:
+    """Partial answers that an earlier start had no time to ask for once more; `--limit` counts them too."""
+    again = ledger.partial_once()
+    limit = night.options.limit
+    return again if limit is None else again[: max(0, limit - plan.asked)]
+
+
 # Fetching
 
 
-def _fetch(night: Night, due: Ints, plan: Plan, secret: SecretStr) -> None:
+@dataclass(frozen=True)
+class Questions:
+    """Who is asked in this run, in which order, and who once more."""
+
+    due: Ints
+    again: Ints
+    plan: Plan
+
+
+def _fetch(night: Night, questions: Questions, secret: SecretStr) -> None:
     """Ask, journal, normalize. A stop is noted; whether it is published is decided by its kind."""
-    tally = Tally(planned=plan.asked)
-    night.save(state="fetching", reason="")
-    if not plan.asked:
+    tally = Tally(planned=questions.plan.asked + len(questions.again))
+    if not tally.planned:
         return
+    night.save(state="fetching", reason="")
     process, sock = start(_job(night), night.lock)
     try:
-        with night.screen.fetching(tally, plan) as draw:
-
-            def tick() -> None:
-                draw()
-                _note_progress(night, tally)
-
-            job = FetchJob(
-                config=night.config,
-                secret=secret,
-                embed=embed_of(night.config),
-                sock=sock,
-                tally=tally,
-                stop_in_s=_seconds_left(night, plan),
-                on_tick=tick,
-            )
-            fetch(job, one_by_one(due))
+        with night.screen.fetching(tally, questions.plan) as draw:
+            progress = Progress(night.folder, tally, draw)
+            fetch(_fetch_job(night, questions, secret, sock, progress), one_by_one(questions.due))
     except StoppedError as exc:
         night.stopped = exc
         night.save(state="stopped", reason=exc.message)
@@ -329,6 +333,21 @@ def _fetch(night: Night, due: Ints, plan: Plan, secret: SecretStr) -> None:
     finally:
         sock.close()
         process.wait()
+
+
+def _fetch_job(
+    night: Night, questions: Questions, secret: SecretStr, sock: socket, progress: Progress
+) -> FetchJob:
+    return FetchJob(
+        config=night.config,
+        secret=secret,
+        embed=embed_of(night.config),
+        sock=sock,
+        tally=progress.tally,
+        stop_in_s=_seconds_left(night, questions.plan),
+        on_tick=progress.tick,
+        second_looks=questions.again.tolist(),
+    )
 
 
 def embed_of(config: Config) -> list[str]:
@@ -342,22 +361,21 @@ def _seconds_left(night: Night, plan: Plan) -> float | None:
     return None if plan.window_ends is None else (plan.window_ends - night.options.now()).total_seconds()
 
 
-def _note_progress(night: Night, tally: Tally) -> None:
-    """For `status` from a second shell."""
-    counted = {outcome.word: count for outcome, count in tally.outcomes.items()}
-    progress = {
-        "pid": os.getpid(),
-        "planned": tally.planned,
-        "done": tally.done,
-        "calls": tally.calls,
-        "repeated": tally.repeated,
-        "throttled": tally.throttled,
-        "in_flight": tally.in_flight,
-        "durable": tally.durable,
-        "eta_s": tally.eta_s(),
-        "outcomes": counted,
-    }
-    write_atomically(night.folder.progress, json.dumps(progress).encode())
+@dataclass
+class Progress:
+    """What a running night shows: on its screen, and now and then in its folder, for a second shell."""
+
+    folder: NightFolder
+    tally: Tally
+    draw: Callable[[], None]
+    written_at: float = float("-inf")
+
+    def tick(self) -> None:
+        """Called twice a second."""
+        self.draw()
+        if monotonic() - self.written_at >= PROGRESS_EVERY_S:
+            self.written_at = monotonic()
+            write_quickly(self.folder.progress, self.tally.to_json())
 
 
 # Publishing

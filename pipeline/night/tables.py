@@ -26,6 +26,7 @@ from pipeline.merge import (
     replaced_customers,
     write_files,
 )
+from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
 from pipeline.plan import LastSeen
 from pipeline.store.ledger import RECORD, Ledger
@@ -150,19 +151,28 @@ def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> 
 
 
 def _write_unknown_fields(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
-    """Counts of all chunks together, by path and type."""
+    """Occurrences of all chunks together, by path and type."""
     schema = accounts_schema(accounts.UNKNOWN_FIELDS)
+    summed = unknown_fields(folder, ledger).group_by(["path", "json_type"], use_threads=False)
+    table = summed.aggregate([("customer_id", "count"), ("customer_id", "min"), ("customer_id", "max")])
+    columns = [
+        table["path"],
+        table["json_type"],
+        table["customer_id_count"],
+        table["customer_id_min"],
+        table["customer_id_max"],
+        pa.repeat(pa.scalar(folder.night, pa.date32()), table.num_rows),
+    ]
+    ordered = pa.table(columns, schema=schema).sort_by([("path", "ascending"), ("json_type", "ascending")])
+    return write_files(ordered.to_batches(), schema, into, compression)
+
+
+def unknown_fields(folder: NightFolder, ledger: Ledger) -> pa.Table:
+    """Each unknown key of each answer that counts: path, json_type, table_name, customer_id."""
     paths = part_paths(folder.parts, accounts.UNKNOWN_FIELDS.name)
-    rows = pa.concat_tables([schema.empty_table(), *(pq.read_table(path).cast(schema) for path in paths)])
-    summed = rows.group_by(["path", "json_type"], use_threads=False).aggregate(
-        [("occurrences", "sum"), ("first_customer_id", "min"), ("last_customer_id", "max"), ("_night", "min")]
-    )
-    renamed = {"occurrences_sum": "occurrences"} | {
-        f"{name}_{how}": name
-        for name, how in (("first_customer_id", "min"), ("last_customer_id", "max"), ("_night", "min"))
-    }
-    table = summed.rename_columns([renamed.get(name, name) for name in summed.column_names]).sort_by("path")
-    return write_files(table.select(schema.names).cast(schema).to_batches(), schema, into, compression)
+    found = pa.concat_tables([UNKNOWN_PART_SCHEMA.empty_table(), *map(pq.read_table, paths)])
+    stale = pc.is_in(found[RECORD], pa.array(ledger.stale_records, pa.int64()))
+    return found.filter(pc.invert(stale))
 
 
 def _write_rejected_ids(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:

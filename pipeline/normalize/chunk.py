@@ -25,6 +25,15 @@ BATCH_RECORDS = 2_048
 BATCH_BYTES = 16 << 20
 """So many answers, or so many bytes of them, are kept as Python objects before they become Arrow."""
 
+_UNKNOWN_COLUMNS: dict[str, pa.DataType] = {
+    "path": pa.string(),
+    "json_type": pa.string(),
+    "table_name": pa.string(),
+    "customer_id": pa.int64(),
+    RECORD: pa.int64(),
+}
+UNKNOWN_PART_SCHEMA = pa.schema(_UNKNOWN_COLUMNS)
+
 
 @dataclass
 class _Gathered:
@@ -43,8 +52,7 @@ class _Gathered:
             if before is None:
                 self.unknown[key] = seen
             else:
-                before.occurrences += seen.occurrences
-                before.last_customer_id = seen.last_customer_id
+                before.seen += seen.seen
 
 
 class ChunkNormalizer:
@@ -76,7 +84,7 @@ class ChunkNormalizer:
         customer_id, body = record.customer_id, record.body
         decoded = _decoded(customer_id, body)
         body_hash = hashlib.blake2b(body, digest_size=8).hexdigest()
-        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, body_hash)
+        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, body_hash, decoded.repeated)
         if decoded.problem:
             self._collector.reject(customer_id, "customers", "", decoded.problem, "")
         self._waiting += 1
@@ -103,7 +111,7 @@ class ChunkNormalizer:
         if self._gathered.rejects:
             yield accounts.REJECTS.name, _rejects_part(self._gathered.rejects, night)
         if self._gathered.unknown:
-            yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown, night)
+            yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown)
         if self._records:
             yield accounts.OUTCOMES.name, _outcomes_part(self._records, night)
         yield CALLS, pa.Table.from_arrays(_columns(self._calls, CALLS_SCHEMA), schema=CALLS_SCHEMA)
@@ -184,13 +192,14 @@ def _rejects_part(rejects: list[Reject], night: date) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _unknown_part(unknown: dict[tuple[str, str], UnknownField], night: date) -> pa.Table:
-    schema = accounts_schema(accounts.UNKNOWN_FIELDS)
+def _unknown_part(unknown: dict[tuple[str, str], UnknownField]) -> pa.Table:
+    """One row per occurrence: whoever sums them leaves out the answers that a later one replaced."""
     rows = [
-        (path, kind, seen.occurrences, seen.first_customer_id, seen.last_customer_id, night)
-        for (path, kind), seen in unknown.items()
+        (path, kind, field.table, customer_id, record)
+        for (path, kind), field in unknown.items()
+        for customer_id, record in field.seen
     ]
-    return pa.Table.from_arrays(_columns(rows, schema), schema=schema)
+    return pa.Table.from_arrays(_columns(rows, UNKNOWN_PART_SCHEMA), schema=UNKNOWN_PART_SCHEMA)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> list[pa.Array[Any]]:

@@ -55,6 +55,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_quickly(path: Path, data: bytes) -> None:
+    """The file appears whole, but a power loss may take it: for what is written again in a moment."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_errors("write", path):
+        temporary.write_bytes(data)
+        temporary.replace(path)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; on success it is synced and takes the name, else it is removed."""

@@ -45,6 +45,7 @@ class Ledger:
     customer_ids: Ints
     outcomes: Ints
     fetched_at: Ints  # µs since 1970
+    verdicts: Ints  # how many each ID has had
     stale_records: Ints  # sorted numbers of the answers that a later one replaced
     calls: int
     repeated: int
@@ -54,6 +55,11 @@ class Ledger:
     def with_outcome(self, *outcomes: Outcome) -> Ints:
         """The IDs that ended so, sorted."""
         found: Ints = self.customer_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])]
+        return found
+
+    def partial_once(self) -> Ints:
+        """The IDs with a partial answer that were not asked once more yet, sorted."""
+        found: Ints = self.customer_ids[(self.outcomes == Outcome.PARTIAL) & (self.verdicts == 1)]
         return found
 
     def done(self, fresh_after: int) -> Ints:
@@ -87,6 +93,7 @@ def read_ledger(parts: Path) -> Ledger:
         customer_ids=ids[last],
         outcomes=verdicts[last],
         fetched_at=fetched_at[last],
+        verdicts=np.diff(np.flatnonzero(is_last), prepend=-1),
         stale_records=np.sort(records[order[~is_last]]),
         calls=len(outcomes),
         repeated=int(np.count_nonzero(~is_verdict)),
