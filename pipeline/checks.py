@@ -37,6 +37,15 @@ def answers_are_rows(outcomes: Mapping[str, int], customer_rows: int) -> Manifes
     )
 
 
+def no_drift(table: str, unknown: int, rejected: int) -> ManifestCheck:
+    """For a table whose drift is not to be kept silently: no unknown key and no value that did not fit."""
+    return ManifestCheck(
+        name=f"no drift in {table}",
+        passed=not unknown and not rejected,
+        detail=f"{unknown:,} values under unknown keys, {rejected:,} values that fit no column",
+    )
+
+
 def rows_add_up(table: str, tonight: int, kept: int, in_files: int) -> ManifestCheck:
     """Rows in parts plus rows kept from the last snapshot are the rows in the files."""
     return ManifestCheck(

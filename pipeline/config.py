@@ -57,6 +57,21 @@ EMBEDS = (
 )
 """The documented values of `embed`, the lookup-only ones last (API.md, section 5)."""
 
+IDENTIFIERS = (
+    "mobile",
+    "email",
+    "externalId",
+    "cardnumber",
+    "cardExternalId",
+    "wechat",
+    "line",
+    "cuid",
+    "unionId",
+    "martjackId",
+    "fbId",
+)
+"""What the lookup form may ask by (API.md, sections 4 and 6.2)."""
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)?", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 _CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
@@ -329,6 +344,7 @@ class IdsConfig(Section):
 
     paths: list[Word] = Field(min_length=1)
     column: Word | Whole = "customer_id"
+    identifier: Literal[IDENTIFIERS] | None = None  # type: ignore[valid-type]
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     header: bool | None = None
     encoding: str | None = None
@@ -380,6 +396,7 @@ class OutputConfig(Section):
     keep_snapshots: Whole = Field(7, ge=1)
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
     keep_offsets: bool = False
+    drift: dict[Word, Literal["keep", "fail"]] = {}
 
     @field_validator("url")
     @classmethod
@@ -389,9 +406,9 @@ class OutputConfig(Section):
             raise ValueError("must be a folder, or file:///folder; object stores are not supported yet")
         return rest if slashes else value
 
-    @field_validator("tables")
+    @field_validator("tables", "drift")
     @classmethod
-    def _tables_are_known(cls, value: str | list[str], info: ValidationInfo) -> str | list[str]:
+    def _tables_are_known(cls, value: Iterable[str], info: ValidationInfo) -> Iterable[str]:
         known: Iterable[str] = (info.context or {}).get("tables", ())
         unknown = [name for name in value if name not in known] if known and value != "all" else []
         if unknown:

@@ -149,9 +149,9 @@ def _fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Ite
 
 
 def _without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
-    if not len(ledger.stale_records):
+    if not len(ledger.dropped_records):
         return batch
-    stale = _is_among(batch.column(RECORD).to_numpy(), ledger.stale_records)
+    stale = _is_among(batch.column(RECORD).to_numpy(), ledger.dropped_records)
     return batch.filter(pa.array(~stale)) if stale.any() else batch
 
 

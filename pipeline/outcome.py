@@ -6,7 +6,11 @@ from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """Journalled as numbers, shown by name. RETRIED is no verdict: a call that has to be made again."""
+    """Journalled as numbers, shown by name.
+
+    Two are no verdicts: RETRIED, a call that has to be made again, and PAGE, a further page of the answer whose
+    record follows.
+    """
 
     RETRIED = 0
     EXPORTED = 1
@@ -16,6 +20,7 @@ class Outcome(IntEnum):
     MERGED = 5
     FAILED = 6
     DEFERRED = 7
+    PAGE = 8
 
     @property
     def word(self) -> str:
@@ -34,4 +39,5 @@ class Outcome(IntEnum):
 
 
 _FINAL = frozenset({Outcome.EXPORTED, Outcome.PARTIAL, Outcome.ABSENT, Outcome.DELETED, Outcome.MERGED})
-VERDICTS: tuple[Outcome, ...] = tuple(outcome for outcome in Outcome if outcome is not Outcome.RETRIED)
+NO_VERDICTS = frozenset({Outcome.RETRIED, Outcome.PAGE})
+VERDICTS: tuple[Outcome, ...] = tuple(outcome for outcome in Outcome if outcome not in NO_VERDICTS)

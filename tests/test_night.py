@@ -195,6 +195,22 @@ def test_plan_calls_nobody_and_says_what_fits(home: Home, sandbox: Sandbox) -> N
     assert calls_seen(sandbox) == 0
 
 
+def test_drift_holds_the_night_where_the_config_says_so(home: Home) -> None:
+    """`output.drift: {table: fail}`: an unknown key is kept, told, and holds the snapshot."""
+    home.settings["output"] = {"drift": {"associated_images": "fail", "loyalty": "fail"}}
+    home.save()
+    result = go(home)
+    assert result.held is not None
+    assert "no drift in associated_images" in result.held.message
+    assert not (home.export / "current.json").exists()
+    assert result.manifest is not None
+    passed = {check.name: check.passed for check in result.manifest.checks}
+    assert passed["no drift in loyalty"]
+    home.settings["output"] = {"drift": {"associated_images": "keep"}}
+    home.save()
+    assert go(home).live
+
+
 # Mistakes of the user's and the world's
 
 

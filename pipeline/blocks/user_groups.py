@@ -21,10 +21,13 @@ from pipeline.blocks.base import (
     text,
 )
 
+GROUP_BLOCKS = ("userGroup", "userGroups", "userGroup2", "userGroups2", "fleetGroups")
+"""What the block may be called; its pages are put together before the answer is flattened."""
+
 USER_GROUPS = Table(
     name="user_groups",
     meaning="One row per customer and user group.",
-    rows=("userGroup[]", "userGroups[]", "userGroup2[]", "userGroups2[]", "fleetGroups[]"),
+    rows=tuple(f"{name}[]" for name in GROUP_BLOCKS),
     key=("customer_id", "block", "ordinal"),
     columns=(
         Column("block", Kind.TEXT, "@block", "The block's name in the answer: userGroup2, fleetGroups, …"),

@@ -16,7 +16,7 @@ from pipeline.config import BasicAuthConfig, Config
 from pipeline.errors import ExportError, RetriableError, StoppedError
 from pipeline.fetch.auth import Auth, BasicAuth, OAuth
 from pipeline.fetch.breaker import Breaker, BreakerPolicy
-from pipeline.fetch.client import CallError, Client, ClientOptions, Reply, open_session
+from pipeline.fetch.client import CallError, Client, ClientOptions, Question, Reply, open_session
 from pipeline.fetch.handoff import Handoff
 from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
 from pipeline.fetch.pool import Pool, Tools
@@ -39,23 +39,25 @@ class FetchJob:
     sock: socket.socket
     tally: Tally
     stop_in_s: float | None = None
-    second_looks: Sequence[int] = ()  # to ask once more at the end: answered partially by an earlier start
+    second_looks: Sequence[
+        Question
+    ] = ()  # to ask once more at the end: answered partially by an earlier start
     on_tick: Callable[[], None] = lambda: None
 
 
-def fetch(job: FetchJob, customer_ids: Iterator[int]) -> None:
+def fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     """Ask for all IDs. On return every verdict is durable and normalized.
 
     Raises what stopped the night (StoppedError, RefusedError, StorageError, UsageError); what was answered
     until then is journalled all the same.
     """
     try:
-        asyncio.run(_fetch(job, customer_ids))
+        asyncio.run(_fetch(job, questions))
     except asyncio.CancelledError:
         raise StoppedError("Stopped at once by a second signal.", "`run` goes on where it stopped.") from None
 
 
-async def _fetch(job: FetchJob, customer_ids: Iterator[int]) -> None:
+async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     limits = job.config.quota
     async with open_session(limits.max_in_flight) as session:
         handoff = Handoff(job.sock, job.tally)
@@ -63,17 +65,17 @@ async def _fetch(job: FetchJob, customer_ids: Iterator[int]) -> None:
         pool = Pool(_tools(job, session, handoff), limits.max_in_flight)
         _stop_on_signals(pool)
         _stop_at_window_end(pool, job.stop_in_s)
-        await _run(pool, handoff, job, customer_ids)
+        await _run(pool, handoff, job, questions)
 
 
-async def _run(pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterator[int]) -> None:
+async def _run(pool: Pool, handoff: Handoff, job: FetchJob, questions: Iterator[Question]) -> None:
     """The pool, with listener and ticker beside it; whatever ends the pool, the journal gets the rest."""
     failure: Exception | None = None
     async with asyncio.TaskGroup() as group:
         group.create_task(handoff.serve())
         ticker = group.create_task(_tick(job.on_tick, pool))
         try:
-            failure = await _until_handed_over(pool, handoff, job, customer_ids)
+            failure = await _until_handed_over(pool, handoff, job, questions)
         finally:
             ticker.cancel()
             handoff.close()
@@ -82,12 +84,12 @@ async def _run(pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterat
 
 
 async def _until_handed_over(
-    pool: Pool, handoff: Handoff, job: FetchJob, customer_ids: Iterator[int]
+    pool: Pool, handoff: Handoff, job: FetchJob, questions: Iterator[Question]
 ) -> Exception | None:
     """What stopped the pool, given back rather than raised: what was answered is to be handed over first."""
     failure: Exception | None = None
     try:
-        await pool.run(customer_ids, job.second_looks)
+        await pool.run(questions, job.second_looks)
     except Exception as exc:
         failure = exc
     try:
@@ -98,12 +100,11 @@ async def _until_handed_over(
 
 
 def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> Tools:
-    api, retry = job.config.api, job.config.retry
-    options = ClientOptions(api.host, query_string(api, job.embed), api.timeout_s, api.max_body_mb << 20)
+    retry = job.config.retry
     limits = [Limit(limit.calls, limit.per_s) for limit in job.config.quota.limits]
     breaker = BreakerPolicy(limit_s=retry.outage_s, never_reached_limit_s=min(10.0, retry.outage_s))
     return Tools(
-        client=Client(session, options),
+        client=Client(session, client_options(job.config, job.embed)),
         auth=auth_for(job.config, job.secret, session),
         quota=Quota(limits),
         handoff=handoff,
@@ -111,6 +112,18 @@ def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> T
         retry=RetryPolicy(retry.max_attempts, retry.max_wait_s),
         tally=job.tally,
         rng=random.Random(),  # noqa: S311 - jitter, not cryptography
+    )
+
+
+def client_options(config: Config, embed: Sequence[str]) -> ClientOptions:
+    """Where and how to ask, as the config says."""
+    return ClientOptions(
+        host=config.api.host,
+        query=query_string(config.api, embed),
+        timeout_s=config.api.timeout_s,
+        max_body_bytes=config.api.max_body_mb << 20,
+        identifier=config.ids.identifier or "",
+        first_offset=config.api.params.ug2Offset,
     )
 
 
@@ -134,11 +147,9 @@ def ask_once(config: Config, secret: SecretStr, embed: Sequence[str], customer_i
     """One call outside any night. Raises RefusedError where no token is to be had."""
 
     async def ask() -> Probe:
-        api = config.api
         async with open_session(1) as session:
-            options = ClientOptions(api.host, query_string(api, embed), api.timeout_s, api.max_body_mb << 20)
             headers = await auth_for(config, secret, session).headers()
-            reply = await Client(session, options).get(customer_id, headers)
+            reply = await Client(session, client_options(config, embed)).get(Question(customer_id), headers)
             return Probe(reply, judge(customer_id, reply.status, reply.body))
 
     try:

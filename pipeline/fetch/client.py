@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -19,6 +20,13 @@ from pipeline.fetch.outcomes import Trouble
 
 REQUEST_ID_HEADER = "X-Cap-Requestid"
 REQUEST_ID_CHARS = 200
+
+
+class Question(NamedTuple):
+    """Whom to ask for: a customer's ID, or a negative key and the identifier that it stands for."""
+
+    customer_id: int
+    asked_as: str = ""
 
 
 class Reply(NamedTuple):
@@ -63,6 +71,8 @@ class ClientOptions:
     query: str
     timeout_s: float = 30.0
     max_body_bytes: int = 20 * 1024 * 1024
+    identifier: str = ""  # what customers are asked for by, where not by their ID: mobile, email, …
+    first_offset: int | None = None  # where the first page of user groups begins
 
 
 class Client:
@@ -72,16 +82,31 @@ class Client:
         self._session = session
         self._options = options
         self._prefix = options.host.rstrip("/") + "/v2/customers/"
-        self._suffix = f"?{options.query}" if options.query else ""
+        self._suffix = f"?{options.query}" if options.query else "?"
+        self._lookup = (
+            f"{self._prefix}lookup/customerDetails{self._suffix}&identifierName={options.identifier}"
+        )
+
+    def _url(self, question: Question, offset: int | None) -> URL:
+        """The ready-made text of a question; `offset` asks for a further page of user groups."""
+        text = f"{self._prefix}{question.customer_id}{self._suffix}"
+        if question.asked_as:
+            text = f"{self._lookup}&identifierValue={quote(question.asked_as, safe='')}"
+        offset = self._options.first_offset if offset is None else offset
+        return URL(text if offset is None else f"{text}&ug2Offset={offset}", encoded=True)
 
     async def get(
-        self, customer_id: int, headers: dict[str, str], on_sent: Callable[[], None] | None = None
+        self,
+        question: Question,
+        headers: dict[str, str],
+        on_sent: Callable[[], None] | None = None,
+        offset: int | None = None,
     ) -> Reply:
         """Ask for one customer. The deadline covers the whole act: connect, headers, body.
 
         `on_sent` is called when the request is on its way. Raises CallError when no whole answer came.
         """
-        url = URL(f"{self._prefix}{customer_id}{self._suffix}", encoded=True)
+        url = self._url(question, offset)
         began = time.perf_counter_ns()
         try:
             async with (

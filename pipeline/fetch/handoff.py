@@ -35,7 +35,7 @@ class Handoff:
     def __init__(self, sock: socket.socket, tally: Tally) -> None:
         self._sock = sock
         self._tally = tally
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, int]] = []  # packed records that belong together, and their number
         self._waiting_bytes = 0
         self._slots = asyncio.Semaphore(FRAMES_UNDER_WAY)
         self._sending = asyncio.Lock()
@@ -46,10 +46,13 @@ class Handoff:
         """Take the socket into the running loop."""
         self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
 
-    async def put(self, packed: bytes) -> None:
-        """Hand over a packed record. Waits while too much is under way; raises what broke the other side."""
+    async def put(self, packed: bytes, records: int = 1) -> None:
+        """Hand over a packed record, or several that must not be parted.
+
+        Waits while too much is under way; raises what broke the other side.
+        """
         self._raise_if_broken()
-        self._waiting.append(packed)
+        self._waiting.append((packed, records))
         self._waiting_bytes += len(packed)
         if len(self._waiting) >= FRAME_RECORDS or self._waiting_bytes >= FRAME_BYTES:
             await self.flush()
@@ -60,18 +63,19 @@ class Handoff:
             while self._waiting:
                 self._raise_if_broken()
                 await self._slots.acquire()  # first: whoever is cancelled here has taken no records yet
-                records = self._take_a_frame()
-                await self._send(HEAD.pack(len(records), sum(map(len, records))) + b"".join(records))
+                taken = self._take_a_frame()
+                payload = b"".join(packed for packed, _ in taken)
+                await self._send(HEAD.pack(sum(records for _, records in taken), len(payload)) + payload)
 
-    def _take_a_frame(self) -> list[bytes]:
+    def _take_a_frame(self) -> list[tuple[bytes, int]]:
         """The oldest records, up to the one that makes the frame full: a journal's frame has its limit."""
         count = size = 0
         while count < len(self._waiting) and size < FRAME_BYTES:
-            size += len(self._waiting[count])
+            size += len(self._waiting[count][0])
             count += 1
-        records, self._waiting = self._waiting[:count], self._waiting[count:]
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
         self._waiting_bytes -= size
-        return records
+        return taken
 
     async def finish(self) -> None:
         """Send the rest, say that it was all, and wait until the other side has done its work."""

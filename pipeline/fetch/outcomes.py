@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Annotated, NamedTuple
 
 import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.jsontext import UnreadableError, decode
 from pipeline.outcome import Outcome
@@ -33,6 +34,7 @@ class Judgement(NamedTuple):
     reason: str
     other_id: int = 0
     is_outage: bool = False  # the server's trouble, not this ID's
+    next_offset: int | None = None  # the answer goes on: where its next page of user groups begins
 
 
 class Trouble:
@@ -45,7 +47,7 @@ class Trouble:
     UNREADABLE = -5
     OTHER_ID = -6
     EMPTY = -7
-    DUPLICATE = -8
+    NO_PROGRESS = -8
 
 
 PARTIAL = {
@@ -109,6 +111,21 @@ class _Message(msgspec.Struct):
     message: str | None = None
 
 
+class Pagination(msgspec.Struct):
+    """Where the user groups in a body stand among all of the customer's (UNKNOWNS.md, 9)."""
+
+    limit: int | None = None
+    offset: int | None = None
+    total: int | None = None
+
+    def next_offset(self) -> int | None:
+        """Where the next page begins; None when this is the last, or when it doesn't say."""
+        if not self.limit or self.limit < 0 or self.total is None:
+            return None
+        following = max(0, self.offset or 0) + self.limit
+        return following if following < self.total else None
+
+
 class _Envelope(msgspec.Struct):
     """What a body says of itself; the blocks are skipped over, but their JSON is checked."""
 
@@ -116,38 +133,75 @@ class _Envelope(msgspec.Struct):
     errors: list[_Message] | None = None
     warnings: list[_Message] | None = None
     message: str | None = None
+    ug2Pagination: Pagination | None = None  # noqa: N815 - the API's name
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
+class _ToldMessage(BaseModel):
+    code: int | None = None
+    message: str | None = None
+
+
+class _ToldEnvelope(BaseModel):
+    """The envelope's contract once more, for people: pydantic says where a body departs from it."""
+
+    model_config = ConfigDict(strict=True)
+    id: int | None = None
+    errors: list[_ToldMessage] | None = None
+    warnings: list[_ToldMessage] | None = None
+    message: str | None = None
+
+
+def _misfit(doc: object) -> str:
+    """Where a body's envelope departs from the contract, without its values; empty where it doesn't."""
+    try:
+        _ToldEnvelope.model_validate(doc)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ""
+
+
 def judge(customer_id: int, status: int, body: bytes) -> Judgement:
-    """The verdict on one reply to the question for `customer_id`."""
+    """The verdict on one reply to the question for `customer_id`.
+
+    A negative ID stands for another identifier: then any customer's body is an answer, told by `other_id`.
+    """
     if status == 401:
         return _refusal(Action.REAUTHENTICATE, status, "authentication failed")
     if status in THROTTLE_STATUSES:
         return Judgement(Action.THROTTLE, Outcome.RETRIED, status, "too many requests")
     try:
-        envelope = _open(body)
+        envelope, misfit = _open(body)
     except UnreadableError as exc:
         return _judge_unreadable(status, body, str(exc))
+    judged = _judge_envelope(customer_id, status, body, envelope)
+    if misfit and judged.outcome.has_data and not judged.reason:
+        return judged._replace(reason=f"an odd envelope: {misfit}")
+    return judged
+
+
+def _judge_envelope(customer_id: int, status: int, body: bytes, envelope: _Envelope) -> Judgement:
     if envelope.id is None and _says_deleted(body):
         return _deleted(_first_code(envelope.errors or (), envelope.warnings or ()) or status)
     said = _judge_messages(customer_id, envelope)
     if said is not None:
-        return said
+        return said if said.code else said._replace(code=status)
     is_success = 200 <= status < 300
     judged = _judge_body(customer_id, envelope) if is_success else _judge_status(status, is_json=True)
     code = _first_code(envelope.errors or ())
     return judged._replace(code=code) if code and judged.action is Action.GIVE_UP else judged
 
 
-def _open(body: bytes) -> _Envelope:
-    """The envelope, strictly; where a type is odd or the JSON is, once more with patience."""
+def _open(body: bytes) -> tuple[_Envelope, str]:
+    """The envelope, strictly; where a type is odd or the JSON is, once more with patience, and what was odd."""
     try:
-        return _ENVELOPE.decode(body)
+        return _ENVELOPE.decode(body), ""
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _open_patiently(decode(body).doc)
+        doc = decode(body).doc
+        return _open_patiently(doc), _misfit(doc)
 
 
 def _open_patiently(doc: object) -> _Envelope:
@@ -230,15 +284,23 @@ def _judge_body(customer_id: int, envelope: _Envelope) -> Judgement:
         return Judgement(Action.GIVE_UP, Outcome.FAILED, code, "an error that is not documented")
     if envelope.id is None:
         return Judgement(Action.RETRY, Outcome.RETRIED, Trouble.EMPTY, "a body without an id")
-    if envelope.id != customer_id:
+    if envelope.id != customer_id and customer_id > 0:
         return Judgement(
             Action.RETRY, Outcome.RETRIED, Trouble.OTHER_ID, "a body for another ID", envelope.id
         )
-    for one in envelope.warnings or ():
-        if one.code is not None and is_partial_code(one.code):
-            reason = PARTIAL.get(one.code, "a block is missing")
-            return Judgement(Action.ACCEPT, Outcome.PARTIAL, one.code, reason)
-    return OK
+    judged = next(map(_partial, filter(is_partial_code, _codes(envelope.warnings))), OK)
+    if customer_id > 0 and envelope.ug2Pagination is None:
+        return judged
+    next_offset = envelope.ug2Pagination.next_offset() if envelope.ug2Pagination else None
+    return judged._replace(other_id=envelope.id if customer_id < 0 else 0, next_offset=next_offset)
+
+
+def _codes(messages: Iterable[_Message] | None) -> Iterable[int]:
+    return (one.code for one in messages or () if one.code is not None)
+
+
+def _partial(code: int) -> Judgement:
+    return Judgement(Action.ACCEPT, Outcome.PARTIAL, code, PARTIAL.get(code, "a block is missing"))
 
 
 def _judge_unreadable(status: int, body: bytes, why: str) -> Judgement:

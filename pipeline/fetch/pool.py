@@ -18,7 +18,7 @@ import msgspec
 from pipeline.errors import ExportError, RefusedError, RetriableError, StoppedError, UsageError
 from pipeline.fetch.auth import Auth
 from pipeline.fetch.breaker import Breaker
-from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Reply, retry_after_s
+from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Question, Reply, retry_after_s
 from pipeline.fetch.handoff import Handoff
 from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
 from pipeline.fetch.quota import Quota, Turn
@@ -36,13 +36,16 @@ MIN_PAUSE_S = 1.0
 STALE_TURN_S = 0.05
 """A turn that had to wait longer than this for a token is let go."""
 FAILED_BODY_BYTES = 64 * 1024
+NO_PROGRESS = Judgement(
+    Action.RETRY, Outcome.RETRIED, Trouble.NO_PROGRESS, "a page of user groups that brings nothing new"
+)
 
 
 @dataclass(slots=True, eq=False)
 class Item:
     """An ID on its way. `attempts` failed for its own sake; `calls` were made in all."""
 
-    customer_id: int
+    question: Question
     attempts: int = 0
     calls: int = 0
     is_second_look: bool = False  # a partial answer, asked once more at the end
@@ -52,6 +55,7 @@ class Item:
     answers_at_trouble: int | None = None  # the breaker's count when it last failed for the server's fault
     fails_alone: bool = False  # others were answered between two such failures
     answers_at_throttle: int | None = None  # the same when it was last turned away
+    pages: list[Reply] = field(default_factory=list)  # of an answer that comes in several, beyond the first
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ class Pool:
         self._renewed_is_proven = False  # they have opened the API since
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def run(self, customer_ids: Iterator[int], second_looks: Iterable[int] = ()) -> None:
-        """Ask for all IDs, then once more for the `second_looks`: partial answers of an earlier start.
+    async def run(self, questions: Iterator[Question], second_looks: Iterable[Question] = ()) -> None:
+        """Ask for all, then once more for the `second_looks`: partial answers of an earlier start.
 
         Raises what stopped the night, once calls in flight have ended and are journalled.
         """
@@ -98,7 +102,7 @@ class Pool:
         async with asyncio.TaskGroup() as group:
             self._tasks = [group.create_task(self._work()) for _ in range(self._workers)]
             try:
-                await self._feed(customer_ids)
+                await self._feed(questions)
             except Exception as exc:  # the list of IDs cannot be read on
                 self.stop(exc)
             self._release_idle_workers()
@@ -119,12 +123,12 @@ class Pool:
 
     # Feeding
 
-    async def _feed(self, customer_ids: Iterator[int]) -> None:
-        more: Item | None = _next_item(customer_ids)
+    async def _feed(self, questions: Iterator[Question]) -> None:
+        more: Item | None = _next_item(questions)
         while self._stopping is None:
             item = self._due_retry()
             if item is None and more is not None:
-                item, more = more, _next_item(customer_ids)
+                item, more = more, _next_item(questions)
                 self._under_way += 1
             if item is not None:
                 await self._offer(item)
@@ -216,6 +220,8 @@ class Pool:
         self._tools.tally.in_flight += 1
         try:
             reply, judged = await self._asked(item, turn)
+            if judged.next_offset is not None:
+                reply, judged = await self._with_pages(item, reply, judged)
             await self._settle(item, reply, judged)
         finally:
             self._tools.tally.in_flight -= 1
@@ -232,12 +238,29 @@ class Pool:
             turn = await self._tools.quota.turn()
         return headers, turn
 
-    async def _asked(self, item: Item, turn: Turn) -> tuple[Reply, Judgement]:
+    async def _with_pages(self, item: Item, reply: Reply, judged: Judgement) -> tuple[Reply, Judgement]:
+        """Follow an answer's pages of user groups to the end, and hold them until its verdict is journalled.
+
+        A page that fails, or that brings nothing new, settles the whole answer: it is asked for again.
+        """
+        item.pages, offset, last = [], judged.next_offset, reply.body
+        while offset is not None:
+            item.used_headers, turn = await self._turn()
+            page, found = await self._asked(item, turn, offset)
+            no_progress = page.body == last or (found.next_offset or offset + 1) <= offset
+            if not found.outcome.has_data or no_progress:
+                item.pages.insert(0, reply)
+                return page, found if not found.outcome.has_data else NO_PROGRESS
+            item.pages.append(page)
+            offset, last = found.next_offset, page.body
+        return reply, judged
+
+    async def _asked(self, item: Item, turn: Turn, offset: int | None = None) -> tuple[Reply, Judgement]:
         """The reply and its judgement; where no answer came, a reply of nothing and why."""
         item.calls += 1
         self._tools.tally.calls += 1
         try:
-            reply = await self._tools.client.get(item.customer_id, item.used_headers, turn.sent)
+            reply = await self._tools.client.get(item.question, item.used_headers, turn.sent, offset)
         except BodyTooLargeError as exc:
             judged = Judgement(Action.GIVE_UP, Outcome.FAILED, exc.code, exc.message)
             return _no_reply(exc.latency_us), judged
@@ -245,7 +268,7 @@ class Pool:
             judged = Judgement(Action.RETRY, Outcome.RETRIED, exc.code, exc.message, is_outage=True)
             return _no_reply(exc.latency_us), judged
         self._tools.tally.latencies_us.append(reply.latency_us)
-        return reply, judge(item.customer_id, reply.status, reply.body)
+        return reply, judge(item.question.customer_id, reply.status, reply.body)
 
     # Settling
 
@@ -311,7 +334,7 @@ class Pool:
                 return
             outcomes[Outcome.PARTIAL] -= 1
         elif judged.outcome is Outcome.PARTIAL:
-            self._second_looks.append(Item(item.customer_id, calls=item.calls, is_second_look=True))
+            self._second_looks.append(Item(item.question, calls=item.calls, is_second_look=True))
         outcomes[judged.outcome] += 1
 
     async def _retry_or_fail(self, item: Item, reply: Reply, judged: Judgement) -> None:
@@ -412,31 +435,45 @@ class Pool:
     async def _journal_repeat(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """A call that has to be made again is journalled without its body: it was spent."""
         self._tools.tally.repeated += 1
-        await self._journal(item, reply._replace(body=b""), judged._replace(outcome=Outcome.RETRIED))
+        await self._journal(item, reply, judged._replace(outcome=Outcome.RETRIED))
 
     async def _journal(self, item: Item, reply: Reply, judged: Judgement) -> None:
-        about = {"reason": judged.reason, "request_id": reply.request_id}
-        meta = msgspec.json.encode({name: text for name, text in about.items() if text})
-        body = reply.body if judged.outcome.has_data else reply.body[:FAILED_BODY_BYTES]
-        record = Record(
-            customer_id=item.customer_id,
-            fetched_at=reply.fetched_at,
-            other_id=judged.other_id,
-            reason_code=judged.code,
-            latency_us=reply.latency_us,
-            attempts=item.attempts,
-            calls=item.calls,
-            status=reply.status,
-            outcome=judged.outcome,
-            meta=meta,
-            body=body,
-        )
-        await self._tools.handoff.put(pack_record(record))
+        """The pages of an answer go before it, in one piece; pages without an answer are calls that were spent."""
+        pages, item.pages = item.pages, []
+        outcome = Outcome.PAGE if judged.outcome.has_data else Outcome.RETRIED
+        packed = [_packed(item, page, judged._replace(outcome=outcome)) for page in pages]
+        packed.append(_packed(item, reply, judged))
+        await self._tools.handoff.put(b"".join(packed), len(packed))
 
 
-def _next_item(customer_ids: Iterator[int]) -> Item | None:
-    customer_id = next(customer_ids, None)
-    return None if customer_id is None else Item(customer_id)
+def _packed(item: Item, reply: Reply, judged: Judgement) -> bytes:
+    """A call as the journal holds it; a body that brings no rows is cut, that of a spent call left out."""
+    about = {
+        "reason": judged.reason,
+        "request_id": reply.request_id,
+        "asked_as": item.question.asked_as,
+    }
+    has_body = judged.outcome.has_data or judged.outcome is Outcome.PAGE
+    kept = len(reply.body) if has_body else FAILED_BODY_BYTES if judged.outcome is not Outcome.RETRIED else 0
+    record = Record(
+        customer_id=item.question.customer_id,
+        fetched_at=reply.fetched_at,
+        other_id=judged.other_id,
+        reason_code=judged.code,
+        latency_us=reply.latency_us,
+        attempts=item.attempts,
+        calls=item.calls,
+        status=reply.status,
+        outcome=judged.outcome,
+        meta=msgspec.json.encode({name: text for name, text in about.items() if text}),
+        body=reply.body[:kept],
+    )
+    return pack_record(record)
+
+
+def _next_item(questions: Iterator[Question]) -> Item | None:
+    question = next(questions, None)
+    return None if question is None else Item(question)
 
 
 def _no_reply(latency_us: int) -> Reply:

@@ -22,8 +22,8 @@ from pipeline.config import Config
 from pipeline.errors import HeldError, StoppedError, UsageError
 from pipeline.fetch import FetchJob, fetch
 from pipeline.ids import IdReader
-from pipeline.night.listing import Ints, csv_spec, list_ids, listed_ids, one_by_one
-from pipeline.night.tables import Built, Previous, build_tables, last_seen, wanted_tables
+from pipeline.night.listing import Ints, askable, csv_spec, list_ids, listed_ids, questions
+from pipeline.night.tables import Built, Previous, build_tables, drift_of, last_seen, wanted_tables
 from pipeline.normalize.chunk import normalize_chunk
 from pipeline.normalize.scribe import Job, start
 from pipeline.plan import Plan, goes_on_until, in_order, make_plan, night_of, window_end
@@ -125,7 +125,7 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
         again = _second_looks(night, ledger, plan)
         if not len(again) and _nothing_to_do(night, ledger, plan):
             return Result(night.folder.night, unchanged=True, live=True, plan=plan)
-        _fetch(night, Questions(due, again, plan), secret)
+        _fetch(night, Asked(due, again, plan), secret)
         return _build_and_publish(night, plan)
 
 
@@ -238,7 +238,7 @@ def _list(night: Night) -> None:
 def _plan(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:
     """Who is due, in the order to ask, and how far the window reaches."""
     listed = listed_ids(night.folder)
-    due = listed[~np.isin(listed, _done(night, ledger))]
+    due = askable(listed[~np.isin(listed, _done(night, ledger))], night.folder)
     plan = _make_plan(night, len(listed), len(due))
     seen = last_seen(_previous(night)) if plan.asked < len(due) else None
     return (due if seen is None else in_order(due, plan, seen)), plan
@@ -297,7 +297,7 @@ def _previous(night: Night) -> Previous:
 
 def _second_looks(night: Night, ledger: Ledger, plan: Plan) -> Ints:
     """Partial answers that an earlier start had no time to ask for once more; `--limit` counts them too."""
-    again = ledger.partial_once()
+    again = askable(ledger.partial_once(), night.folder)
     limit = night.options.limit
     return again if limit is None else again[: max(0, limit - plan.asked)]
 
@@ -306,7 +306,7 @@ def _second_looks(night: Night, ledger: Ledger, plan: Plan) -> Ints:
 
 
 @dataclass(frozen=True)
-class Questions:
+class Asked:
     """Who is asked in this run, in which order, and who once more."""
 
     due: Ints
@@ -314,17 +314,17 @@ class Questions:
     plan: Plan
 
 
-def _fetch(night: Night, questions: Questions, secret: SecretStr) -> None:
+def _fetch(night: Night, asked: Asked, secret: SecretStr) -> None:
     """Ask, journal, normalize. A stop is noted; whether it is published is decided by its kind."""
-    tally = Tally(planned=questions.plan.asked + len(questions.again))
+    tally = Tally(planned=asked.plan.asked + len(asked.again))
     if not tally.planned:
         return
     night.save(state="fetching", reason="")
     process, sock = start(_job(night), night.lock)
     try:
-        with night.screen.fetching(tally, questions.plan) as draw:
+        with night.screen.fetching(tally, asked.plan) as draw:
             progress = Progress(night.folder, tally, draw)
-            fetch(_fetch_job(night, questions, secret, sock, progress), one_by_one(questions.due))
+            fetch(_fetch_job(night, asked, secret, sock, progress), questions(asked.due, night.folder))
     except StoppedError as exc:
         night.stopped = exc
         night.save(state="stopped", reason=exc.message)
@@ -335,18 +335,16 @@ def _fetch(night: Night, questions: Questions, secret: SecretStr) -> None:
         process.wait()
 
 
-def _fetch_job(
-    night: Night, questions: Questions, secret: SecretStr, sock: socket, progress: Progress
-) -> FetchJob:
+def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, progress: Progress) -> FetchJob:
     return FetchJob(
         config=night.config,
         secret=secret,
         embed=embed_of(night.config),
         sock=sock,
         tally=progress.tally,
-        stop_in_s=_seconds_left(night, questions.plan),
+        stop_in_s=_seconds_left(night, asked.plan),
         on_tick=progress.tick,
-        second_looks=questions.again.tolist(),
+        second_looks=list(questions(asked.again, night.folder)),
     )
 
 
@@ -400,26 +398,31 @@ def _build_and_publish(night: Night, plan: Plan) -> Result:
         outcomes=built.outcomes,
         calls={"made": ledger.calls, "repeated": ledger.repeated, "throttled": ledger.throttled},
         tables=built.tables,
-        checks=_checks(night, built),
+        checks=_checks(night, built, ledger),
         config_sha256=night.config.sha256(),
     )
     snapshots.commit(manifest)
     return _swing(night, manifest, ledger, plan)
 
 
-def _checks(night: Night, built: Built) -> list[ManifestCheck]:
+def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
     ids = night.state.ids.model_dump()
     found = [
         checks.reading_balances(ids),
         checks.account_balances(
             ids["distinct"], built.outcomes, built.merged[accounts.OUTCOMES.name].tonight
         ),
-        checks.answers_are_rows(built.outcomes, built.merged["customers"].tonight),
+        checks.answers_are_rows(built.outcomes, built.merged["customers"].tonight + built.shadowed),
     ]
     sums = (
         checks.rows_add_up(name, one.tonight, one.kept, one.table.rows) for name, one in built.merged.items()
     )
-    return [*found, *sums]
+    drift = (
+        checks.no_drift(table, *drift_of(table, night.folder, ledger))
+        for table, policy in night.config.output.drift.items()
+        if policy == "fail"
+    )
+    return [*found, *sums, *drift]
 
 
 def _swing(night: Night, manifest: Manifest, ledger: Ledger, plan: Plan) -> Result:

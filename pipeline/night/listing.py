@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,19 +17,28 @@ from pipeline.blocks import accounts
 from pipeline.blocks.schema import accounts_schema
 from pipeline.config import IdsConfig
 from pipeline.errors import UsageError
+from pipeline.fetch.client import Question
 from pipeline.ids import CsvSpec, IdReader, RejectedRow
 from pipeline.store.atomic import replacing
 from pipeline.store.parquet import write_part
 from pipeline.store.workspace import IdCounts, NightFolder
 
 Ints = npt.NDArray[Any]
+SLICE = 8192
 FEW_ROWS = 20
 """Below so many rows the share of rejected ones says nothing."""
 
 
 def csv_spec(config: IdsConfig) -> CsvSpec:
     """What the reader has to know."""
-    return CsvSpec(tuple(config.paths), config.column, config.delimiter, config.header, config.encoding)
+    return CsvSpec(
+        tuple(config.paths),
+        config.column,
+        config.delimiter,
+        config.header,
+        config.encoding,
+        config.identifier,
+    )
 
 
 def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCounts | None) -> IdCounts:
@@ -41,10 +51,11 @@ def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCo
         return known
     reader = IdReader(csv_spec(config), stdin=sys.stdin.buffer if "-" in config.paths else None)
     rejected: list[RejectedRow] = []
-    with replacing(folder.ids) as temporary:
-        with temporary.open("wb") as file:
+    with replacing(folder.ids) as temporary, replacing(folder.identifiers) as texts:
+        with temporary.open("wb") as file, texts.open("w", encoding="utf-8") as lines:
             for batch in reader.batches():
                 batch.ids.tofile(file)
+                lines.writelines(f"{text}\n" for text in batch.texts)
                 rejected += batch.rejected
             carried = _not_listed(answered, reader)
             carried.tofile(file)
@@ -65,8 +76,9 @@ def _nothing_on_stdin() -> bool:
 
 
 def _not_listed(answered: Ints, reader: IdReader) -> Ints:
+    """Answered before, but not in this reading. Keys of identifiers are listed by their positive half."""
     listed = reader.distinct
-    return np.array([one for one in answered.tolist() if one not in listed], np.int64)
+    return np.array([one for one in answered.tolist() if abs(one) not in listed], np.int64)
 
 
 def _check(reader: IdReader, config: IdsConfig) -> None:
@@ -101,7 +113,34 @@ def listed_ids(folder: NightFolder) -> Ints:
     return np.memmap(folder.ids, np.int64, "r")
 
 
-def one_by_one(customer_ids: Ints) -> Iterator[int]:
-    """The IDs as Python integers, a slice at a time."""
-    for start in range(0, len(customer_ids), 8192):
-        yield from customer_ids[start : start + 8192].tolist()
+def questions(customer_ids: Ints, folder: NightFolder) -> Iterator[Question]:
+    """What to ask: the IDs as Python integers, a slice at a time; keys with the identifier they stand for."""
+    texts = identifiers_of(customer_ids, folder)
+    for start in range(0, len(customer_ids), SLICE):
+        part = slice(start, start + SLICE)
+        yield from map(Question, customer_ids[part].tolist(), texts[part] if texts else repeat(""))
+
+
+def identifiers_of(customer_ids: Ints, folder: NightFolder) -> list[str]:
+    """The identifiers that these keys stand for, in their order; empty where the night asks by customer ID.
+
+    A key that the night's list does not have (a dead night's) has none.
+    """
+    if not folder.identifiers.exists() or not folder.identifiers.stat().st_size:
+        return []
+    texts = folder.identifiers.read_text(encoding="utf-8").split("\n")[:-1]
+    listed = listed_ids(folder)[: len(texts)]
+    order = np.argsort(listed, kind="stable")
+    at = np.minimum(np.searchsorted(listed, customer_ids, sorter=order), len(listed) - 1)
+    found = order[at]
+    known = (listed[found] == customer_ids).tolist()
+    return [texts[place] if is_known else "" for place, is_known in zip(found.tolist(), known, strict=True)]
+
+
+def askable(customer_ids: Ints, folder: NightFolder) -> Ints:
+    """Those that can be asked for: all IDs, and the keys whose identifier is in the night's list."""
+    if not len(customer_ids) or customer_ids.min() > 0:
+        return customer_ids
+    texts = identifiers_of(customer_ids, folder)
+    found: Ints = customer_ids[np.array([bool(text) for text in texts], bool)]
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.blocks import TABLES, accounts
 from pipeline.blocks.schema import accounts_schema, arrow_schema
 from pipeline.config import OutputConfig
+from pipeline.ids import key_of
 from pipeline.merge import (
     MergedTable,
     TableInputs,
@@ -26,6 +26,7 @@ from pipeline.merge import (
     replaced_customers,
     write_files,
 )
+from pipeline.night.listing import identifiers_of
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
 from pipeline.plan import LastSeen
@@ -57,24 +58,41 @@ class Built:
     tables: dict[str, ManifestTable] = field(default_factory=dict)
     merged: dict[str, MergedTable] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
+    shadowed: int = 0  # answers for a customer whom another identifier brought again
 
 
 def last_seen(previous: Previous) -> LastSeen:
-    """When each known customer last answered, from the last snapshot's `outcomes`."""
+    """When each known customer last answered, from the last snapshot's `outcomes`.
+
+    One that was asked for by another identifier is known by that identifier's key.
+    """
     ids, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for path in previous.files(accounts.OUTCOMES.name):
-        for batch in read_batches(path, ["customer_id", "_fetched_at"]):
-            ids.append(batch.column("customer_id").to_numpy())
+        for batch in read_batches(path, ["customer_id", "asked_as", "_fetched_at"]):
+            ids.append(_asked_ids(batch))
             micros: Any = batch.column("_fetched_at").cast(pa.int64()).fill_null(0)
             times.append(micros.to_numpy())
-    return LastSeen(np.concatenate(ids), np.concatenate(times))
+    every_id, every_time = np.concatenate(ids), np.concatenate(times)
+    order = np.argsort(every_id, kind="stable")
+    return LastSeen(every_id[order], every_time[order])
+
+
+def _asked_ids(batch: pa.RecordBatch) -> Ints:
+    ids: Ints = batch.column("customer_id").to_numpy()
+    asked_as = batch.column("asked_as")
+    if asked_as.null_count == len(asked_as):
+        return ids
+    texts = asked_as.to_pylist()
+    return np.array(
+        [key_of(text) if text else one for text, one in zip(texts, ids.tolist(), strict=True)], np.int64
+    )
 
 
 def build_tables(
     output: OutputConfig, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, into: Path
 ) -> Built:
     """Write every table of the snapshot into the folder `into`. Raises StorageError."""
-    built = Built()
+    built = Built(shadowed=len(ledger.shadowed_records))
     for table in wanted_tables(output):
         parts = part_paths(folder.parts, table.name)
         schema = arrow_schema(table, offsets=output.keep_offsets)
@@ -107,29 +125,31 @@ def _build_outcomes(
     deferred = np.setdiff1d(listed, ledger.customer_ids)
     name = accounts.OUTCOMES.name
     deferred_part = folder.parts / name / "deferred.parquet"
-    write_part(deferred_part, _deferred_rows(deferred, last_seen(previous), folder.night))
+    write_part(deferred_part, _deferred_rows(deferred, last_seen(previous), folder))
     parts = part_paths(folder.parts, name)
     inputs = TableInputs(accounts_schema(accounts.OUTCOMES), parts, previous.files(name), output.compression)
-    tonight = np.union1d(deferred, ledger.customer_ids)
-    merged = merge_table(inputs, ledger, tonight, into / name)
+    tonight = np.union1d(deferred, ledger.every_id())
+    merged = merge_table(inputs, ledger.of_questions(), tonight, into / name)
     built.merged[name], built.tables[name] = merged, merged.table
     counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
     counts[Outcome.DEFERRED] = len(deferred)
     built.outcomes = {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
 
 
-def _deferred_rows(customer_ids: Ints, seen: LastSeen, night: date) -> pa.Table:
+def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> pa.Table:
     """Rows of IDs that were not asked; `_fetched_at` stays when they last answered."""
     schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
     count, times = len(customer_ids), seen.of(customer_ids)
+    asked_as = identifiers_of(customer_ids, folder) or [""] * count
     filled: dict[str, pa.Array[Any]] = {
         "customer_id": pa.array(customer_ids),
         "outcome": pa.repeat(pa.scalar(Outcome.DEFERRED.word), count),
         "reason": pa.repeat(pa.scalar("not asked tonight"), count),
         "attempts": pa.repeat(pa.scalar(0, pa.int64()), count),
         "calls": pa.repeat(pa.scalar(0, pa.int64()), count),
+        "asked_as": pa.array([text or None for text in asked_as], pa.string()),
         "_fetched_at": pa.array(times, pa.int64(), mask=times == 0).cast(pa.timestamp("us", "UTC")),
-        "_night": pa.repeat(pa.scalar(night, pa.date32()), count),
+        "_night": pa.repeat(pa.scalar(folder.night, pa.date32()), count),
         RECORD: pa.repeat(pa.scalar(-1, pa.int64()), count),
     }
     arrays = [filled.get(column.name, pa.nulls(count, column.type)).cast(column.type) for column in schema]
@@ -173,6 +193,14 @@ def unknown_fields(folder: NightFolder, ledger: Ledger) -> pa.Table:
     found = pa.concat_tables([UNKNOWN_PART_SCHEMA.empty_table(), *map(pq.read_table, paths)])
     stale = pc.is_in(found[RECORD], pa.array(ledger.stale_records, pa.int64()))
     return found.filter(pc.invert(stale))
+
+
+def drift_of(table: str, folder: NightFolder, ledger: Ledger) -> tuple[int, int]:
+    """How many values of tonight's answers came under keys unknown to a table, and how many fit none of its columns."""
+    paths = part_paths(folder.parts, accounts.REJECTS.name)
+    rejects = _fresh_rejects(paths, accounts_schema(accounts.REJECTS), ledger)
+    unknown: int = unknown_fields(folder, ledger)["table_name"].to_pylist().count(table)
+    return unknown, sum(batch.column("table_name").to_pylist().count(table) for batch in rejects)
 
 
 def _write_rejected_ids(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:

@@ -15,7 +15,8 @@ from pipeline.blocks import accounts
 from pipeline.blocks.base import Table
 from pipeline.blocks.collect import Collected, Collector, Options, Reject, UnknownField
 from pipeline.blocks.schema import RECORD, accounts_schema
-from pipeline.jsontext import Decoded, UnreadableError, decode
+from pipeline.blocks.user_groups import GROUP_BLOCKS
+from pipeline.jsontext import Decoded, Json, UnreadableError, decode
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record, chunk_number, read_chunk
 from pipeline.store.ledger import CALLS, CALLS_SCHEMA, RECORD_BITS
@@ -69,21 +70,26 @@ class ChunkNormalizer:
         self._records: list[tuple[Any, ...]] = []
         self._calls: list[tuple[Any, ...]] = []
         self._waiting = self._waiting_bytes = 0
+        self._pages: list[bytes] = []  # of the answer whose record comes next
 
     def add(self, record: Record, chunk: int) -> None:
         """Take one record of chunk number `chunk`."""
         number = chunk << RECORD_BITS | len(self._calls)
         self._calls.append(_call_row(record, number))
-        if record.outcome == Outcome.RETRIED:
-            return
-        self._records.append(_outcome_row(record, number))
-        if record.outcome in (Outcome.EXPORTED, Outcome.PARTIAL):
-            self._flatten(record, number)
+        if record.outcome == Outcome.PAGE:
+            self._pages.append(record.body)
+        elif record.outcome != Outcome.RETRIED:
+            self._records.append(_outcome_row(record, number))
+            if record.outcome in (Outcome.EXPORTED, Outcome.PARTIAL):
+                self._flatten(record, number)
+            self._pages = []
 
     def _flatten(self, record: Record, number: int) -> None:
-        customer_id, body = record.customer_id, record.body
+        customer_id, body = _answered_id(record), record.body
         decoded = _decoded(customer_id, body)
-        body_hash = hashlib.blake2b(body, digest_size=8).hexdigest()
+        for page in self._pages:
+            _append_page(decoded.doc, _decoded(customer_id, page).doc)
+        body_hash = hashlib.blake2b(b"".join((body, *self._pages)), digest_size=8).hexdigest()
         self._collector.add(decoded.doc, customer_id, record.fetched_at, number, body_hash, decoded.repeated)
         if decoded.problem:
             self._collector.reject(customer_id, "customers", "", decoded.problem, "")
@@ -133,6 +139,22 @@ def _decoded(customer_id: int, body: bytes) -> Decoded:
         return Decoded({"id": customer_id}, str(exc))
 
 
+def _answered_id(record: Record) -> int:
+    """The customer: as asked for, or, where another identifier was asked for, as answered."""
+    is_lookup = record.customer_id < 0 and Outcome(record.outcome).has_data
+    return record.other_id if is_lookup else record.customer_id
+
+
+def _append_page(doc: Json, page: Json) -> None:
+    """A further page's user groups behind those of the answer."""
+    for name in GROUP_BLOCKS:
+        groups, more = doc.get(name), page.get(name)
+        if isinstance(more, list) and isinstance(groups, list):
+            groups += more
+        elif more and groups is None:
+            doc[name] = more
+
+
 def _call_row(record: Record, number: int) -> tuple[Any, ...]:
     return (
         record.customer_id,
@@ -142,6 +164,7 @@ def _call_row(record: Record, number: int) -> tuple[Any, ...]:
         record.reason_code,
         record.latency_us,
         len(record.body),
+        record.other_id,
         number,
     )
 
@@ -149,7 +172,7 @@ def _call_row(record: Record, number: int) -> tuple[Any, ...]:
 def _outcome_row(record: Record, number: int) -> tuple[Any, ...]:
     about = record.about()
     return (
-        record.customer_id,
+        _answered_id(record),
         Outcome(record.outcome).word,
         record.reason_code or None,
         about.get("reason"),
@@ -158,7 +181,7 @@ def _outcome_row(record: Record, number: int) -> tuple[Any, ...]:
         record.calls,
         record.latency_us // 1000,
         len(record.body),
-        record.other_id or None,
+        (record.other_id or None) if record.other_id != _answered_id(record) else None,
         about.get("asked_as"),
         about.get("request_id"),
         record.fetched_at,

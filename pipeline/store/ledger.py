@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.outcome import Outcome
+from pipeline.outcome import NO_VERDICTS, Outcome
 from pipeline.store.journal import chunk_number, sealed_chunks
 from pipeline.store.parquet import read_batches
 
@@ -26,6 +27,7 @@ CALLS_SCHEMA = pa.schema(
         ("reason_code", pa.int32()),
         ("latency_us", pa.int32()),
         ("body_bytes", pa.int32()),
+        ("other_id", pa.int64()),
         (RECORD, pa.int64()),
     ]
 )
@@ -42,20 +44,34 @@ class Ledger:
     Of several verdicts for an ID the last one counts, but a failure never replaces an answer.
     """
 
-    customer_ids: Ints
+    customer_ids: Ints  # as asked for: a negative one is the key of another identifier
     outcomes: Ints
     fetched_at: Ints  # µs since 1970
     verdicts: Ints  # how many each ID has had
     stale_records: Ints  # sorted numbers of the answers that a later one replaced
+    answered_ids: Ints  # whose body came: the ID asked for, or the customer that an identifier stands for
+    shadowed_records: Ints  # sorted numbers of answers for a customer whom another identifier brought again
     calls: int
     repeated: int
     throttled: int
     records: int
 
     def with_outcome(self, *outcomes: Outcome) -> Ints:
-        """The IDs that ended so, sorted."""
-        found: Ints = self.customer_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])]
-        return found
+        """The customers whose ID ended so, sorted."""
+        return np.unique(self.answered_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])])
+
+    def of_questions(self) -> Ledger:
+        """The same for the table of verdicts: every question keeps its row, whoever else asked for that customer."""
+        return replace(self, shadowed_records=np.empty(0, np.int64))
+
+    def every_id(self) -> Ints:
+        """All that tonight's rows of `outcomes` may be called, sorted: as asked for, and as answered."""
+        return np.union1d(self.customer_ids, self.answered_ids)
+
+    @cached_property
+    def dropped_records(self) -> Ints:
+        """The answers whose rows are in no table of customers, sorted."""
+        return np.union1d(self.stale_records, self.shadowed_records)
 
     def partial_once(self) -> Ints:
         """The IDs with a partial answer that were not asked once more yet, sorted."""
@@ -83,7 +99,7 @@ def read_ledger(parts: Path) -> Ledger:
     """Read the night's calls. Raises StorageError."""
     calls = _read_calls(parts)
     outcomes = calls["outcome"].to_numpy()
-    is_verdict = outcomes != Outcome.RETRIED
+    is_verdict = ~np.isin(outcomes, [int(one) for one in NO_VERDICTS])
     ids, records = calls["customer_id"].to_numpy()[is_verdict], calls[RECORD].to_numpy()[is_verdict]
     verdicts, fetched_at = outcomes[is_verdict], calls["fetched_at"].to_numpy()[is_verdict]
     order = np.lexsort((records, verdicts != Outcome.FAILED, ids))
@@ -96,14 +112,27 @@ def read_ledger(parts: Path) -> Ledger:
         verdicts=np.diff(np.flatnonzero(is_last), prepend=-1),
         stale_records=np.sort(records[order[~is_last]]),
         calls=len(outcomes),
-        repeated=int(np.count_nonzero(~is_verdict)),
+        repeated=int(np.count_nonzero(outcomes == Outcome.RETRIED)),
         throttled=int(np.count_nonzero(calls["status"].to_numpy() == 429)),
         records=len(outcomes),
+        **_answered(ids[last], verdicts[last], calls["other_id"].to_numpy()[is_verdict][last], records[last]),
     )
 
 
+def _answered(asked: Ints, verdicts: Ints, others: Ints, records: Ints) -> dict[str, Ints]:
+    """Whose body each ID brought; of two identifiers of one customer the later answer counts."""
+    has_data = np.isin(verdicts, [int(one) for one in Outcome if one.has_data])
+    answered = np.where(has_data & (asked < 0), others, asked)
+    by_customer = np.lexsort((records, answered))
+    is_shadowed = np.append(answered[by_customer][1:] == answered[by_customer][:-1], False)[
+        : len(by_customer)
+    ]
+    shadowed = by_customer[is_shadowed]
+    return {"answered_ids": answered, "shadowed_records": np.sort(records[shadowed[has_data[shadowed]]])}
+
+
 def _read_calls(parts: Path) -> pa.Table:
-    columns = ["customer_id", "fetched_at", "outcome", "status", RECORD]
+    columns = ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD]
     schema = pa.schema([CALLS_SCHEMA.field(name) for name in columns])
     batches = [batch for path in _calls_parts(parts) for batch in read_batches(path, columns)]
     return pa.Table.from_batches(batches, schema).combine_chunks()

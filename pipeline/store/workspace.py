@@ -86,6 +86,11 @@ class NightFolder:
         return self.root / "ids.i64"
 
     @property
+    def identifiers(self) -> Path:
+        """What was asked by, where not by customer IDs: one a line, in the order of `ids`."""
+        return self.root / "identifiers.txt"
+
+    @property
     def rejected_ids(self) -> Path:
         """The CSV rows that hold no ID."""
         return self.root / "rejected_ids.parquet"

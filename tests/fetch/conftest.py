@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from pipeline.fetch.auth import Auth, BasicAuth
 from pipeline.fetch.breaker import Breaker, BreakerPolicy
-from pipeline.fetch.client import Client, ClientOptions, open_session
+from pipeline.fetch.client import Client, ClientOptions, Question, open_session
 from pipeline.fetch.handoff import HEAD, Handoff
 from pipeline.fetch.pool import Pool, Tools
 from pipeline.fetch.quota import Limit, Quota
@@ -192,7 +192,7 @@ class Night:
         """Ask for all; what stopped it."""
         async with self.pool() as pool:
             try:
-                await pool.run(iter(customer_ids))
+                await pool.run(map(Question, customer_ids))
             except Exception as exc:
                 return exc
         return None

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from pipeline.errors import RefusedError, RetriableError
 from pipeline.fetch.auth import TOKEN_HEADER, BasicAuth, OAuth
-from pipeline.fetch.client import Client, ClientOptions, open_session
+from pipeline.fetch.client import Client, ClientOptions, Question, open_session
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from tests.fetch.conftest import HandClock, Night, StartSandbox, serving, unused_port
 
@@ -89,7 +89,7 @@ async def test_the_token_opens_the_api(start_sandbox: StartSandbox) -> None:
     async with open_session(1) as session:
         headers = await OAuth(session, sandbox.url + "/", KEY, SecretStr(SECRET)).headers()
         reply = await Client(session, ClientOptions(sandbox.url, "source=INSTORE")).get(
-            known_ids(1)[0], headers
+            Question(known_ids(1)[0]), headers
         )
     assert list(headers) == [TOKEN_HEADER]
     assert reply.status == 200

@@ -16,7 +16,15 @@ from pydantic import SecretStr
 
 from pipeline.config import Config
 from pipeline.fetch import ask_once
-from pipeline.fetch.client import BodyTooLargeError, CallError, Client, ClientOptions, Reply, open_session
+from pipeline.fetch.client import (
+    BodyTooLargeError,
+    CallError,
+    Client,
+    ClientOptions,
+    Question,
+    Reply,
+    open_session,
+)
 from pipeline.fetch.outcomes import Action, Trouble
 from pipeline.fetch.query import query_string
 from pipeline.sandbox import basic, known_ids
@@ -31,7 +39,7 @@ async def get(url: str, *, timeout_s: float = 5.0, headers: dict[str, str] | Non
     """One call in a session of its own."""
     async with open_session(1) as session:
         client = Client(session, ClientOptions(url, "source=INSTORE", timeout_s, LIMIT))
-        return await client.get(ID, headers or {})
+        return await client.get(Question(ID), headers or {})
 
 
 async def trouble(url: str, *, timeout_s: float = 5.0) -> CallError:
@@ -48,7 +56,9 @@ async def test_the_request_is_the_documented_one(api: aioresponses) -> None:
     query = "source=INSTORE&embed=points,mlp"
     api.get(f"{HOST}/v2/customers/{ID}?{query}", body=b"{}")
     async with open_session(1) as session:
-        await Client(session, ClientOptions(HOST + "/", query)).get(ID, {"Authorization": "Basic x"})
+        await Client(session, ClientOptions(HOST + "/", query)).get(
+            Question(ID), {"Authorization": "Basic x"}
+        )
         assert session.headers["Accept"] == session.headers["Content-Type"] == "application/json"
     [[call]] = api.requests.values()
     assert call.kwargs["headers"]["Authorization"] == "Basic x"
@@ -213,8 +223,8 @@ async def test_a_larger_body_is_refused_and_the_session_goes_on(kind: str) -> No
     async with serving(answer) as url, open_session(1) as session:
         client = Client(session, ClientOptions(url, "", 5.0, LIMIT))
         with pytest.raises(BodyTooLargeError):
-            await client.get(ID, {})
-        assert (await client.get(ID, {})).body == b" " * 5
+            await client.get(Question(ID), {})
+        assert (await client.get(Question(ID), {})).body == b" " * 5
 
 
 async def test_gzip_that_is_none_is_a_cut_answer() -> None:
@@ -247,9 +257,9 @@ async def test_a_dropped_call_is_not_sent_again_by_itself(start_sandbox: StartSa
     async with open_session(1) as session:
         client = Client(session, ClientOptions(sandbox.url, "source=INSTORE"))
         for customer_id in known_ids(2):
-            assert (await client.get(customer_id, headers)).status == 200
+            assert (await client.get(Question(customer_id), headers)).status == 200
         with pytest.raises(CallError):
-            await client.get(known_ids(3)[2], headers)
+            await client.get(Question(known_ids(3)[2]), headers)
     assert len(sandbox.judge.arrivals) == 3
 
 
@@ -260,7 +270,7 @@ async def test_the_moment_of_sending_is_told(start_sandbox: StartSandbox) -> Non
     async with open_session(1) as session:
         client = Client(session, ClientOptions(sandbox.url, "source=INSTORE"))
         for customer_id in known_ids(2):
-            await client.get(customer_id, {}, lambda: sent.append(time.monotonic()))
+            await client.get(Question(customer_id), {}, lambda: sent.append(time.monotonic()))
     assert len(sent) == 2
     assert all(left <= arrived for left, arrived in zip(sent, sandbox.judge.arrivals, strict=True))
 
@@ -275,8 +285,8 @@ async def test_cookies_are_not_kept() -> None:
 
     async with serving(cookie) as url, open_session(1) as session:
         client = Client(session, ClientOptions(url, ""))
-        await client.get(1, {})
-        await client.get(2, {})
+        await client.get(Question(1), {})
+        await client.get(Question(2), {})
     assert seen == [None, None]
 
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pipeline.config import Config
 from pipeline.errors import RefusedError, StoppedError, StorageError
 from pipeline.fetch import FetchJob, ask_once, fetch
+from pipeline.fetch.client import Question
 from pipeline.outcome import Outcome
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from pipeline.stats import Tally
@@ -80,7 +81,7 @@ def test_all_ids_are_fetched_and_handed_over() -> None:
     """On return every ID has its verdict over there, and the screen was told on the way."""
     ticks: list[int] = []
     with elsewhere() as away:
-        fetch(away.job(on_tick=lambda: ticks.append(1)), iter(known_ids(300)))
+        fetch(away.job(on_tick=lambda: ticks.append(1)), map(Question, known_ids(300)))
         assert set(away.side.verdicts()) == set(known_ids(300))
     assert ticks
 
@@ -89,7 +90,7 @@ def test_the_end_of_the_window_stops_the_night() -> None:
     """What was answered until then is handed over, and may be published."""
     with elsewhere(faults="latency=30ms") as away:
         with pytest.raises(StoppedError, match="window") as caught:
-            fetch(away.job(stop_in_s=0.3), iter(known_ids(300)))
+            fetch(away.job(stop_in_s=0.3), map(Question, known_ids(300)))
         assert caught.value.publish
         assert len(away.side.records) == len(away.sandbox.judge.arrivals) > 0
 
@@ -100,7 +101,7 @@ def test_a_signal_lets_calls_in_flight_end() -> None:
         arrived = away.sandbox.judge.arrivals
         away.when(lambda: len(arrived) > 40, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(StoppedError, match="SIGTERM") as caught:
-            fetch(away.job(), iter(known_ids(300)))
+            fetch(away.job(), map(Question, known_ids(300)))
         assert not caught.value.publish
         assert len(away.side.records) == len(arrived) < 300
         assert "gone" not in away.sandbox.judge.statuses
@@ -119,7 +120,7 @@ def test_a_second_signal_ends_at_once() -> None:
         away.when(lambda: tally.in_flight == 16, twice)
         began = time.monotonic()
         with pytest.raises(StoppedError, match="second signal"):
-            fetch(away.job(tally=tally), iter(known_ids(300)))
+            fetch(away.job(tally=tally), map(Question, known_ids(300)))
         assert time.monotonic() - began < 5.0
 
 
@@ -132,7 +133,7 @@ def test_a_full_disk_under_the_ticker_is_told_as_itself() -> None:
 
     with elsewhere(faults="latency=20ms") as away:
         with pytest.raises(StorageError) as caught:
-            fetch(away.job(on_tick=tick), iter(known_ids(300)))
+            fetch(away.job(on_tick=tick), map(Question, known_ids(300)))
         assert caught.value is full
         assert len(away.side.records) == len(away.sandbox.judge.arrivals) < 300
 
@@ -142,15 +143,15 @@ def test_an_error_of_the_other_side_ends_the_night_as_itself() -> None:
     with elsewhere(faults="latency=20ms") as away:
         away.side.error = {"error": "StorageError", "message": "The disk is full.", "hint": "Make room."}
         with pytest.raises(StorageError, match="disk is full"):
-            fetch(away.job(), iter(known_ids(300)))
+            fetch(away.job(), map(Question, known_ids(300)))
         assert len(away.sandbox.judge.arrivals) < 300
 
 
 def test_a_bug_is_told_as_itself_and_what_was_answered_is_handed_over() -> None:
     """A bug of ours keeps its type and its traceback, and costs no answer."""
 
-    def ids() -> Iterator[int]:
-        yield from known_ids(100)
+    def ids() -> Iterator[Question]:
+        yield from map(Question, known_ids(100))
         raise ZeroDivisionError
 
     with elsewhere() as away:
@@ -162,7 +163,7 @@ def test_a_bug_is_told_as_itself_and_what_was_answered_is_handed_over() -> None:
 def test_refused_credentials_end_the_night() -> None:
     """Exit code 5 hangs on RefusedError."""
     with elsewhere(password="another") as away, pytest.raises(RefusedError):
-        fetch(away.job(), iter(known_ids(300)))
+        fetch(away.job(), map(Question, known_ids(300)))
 
 
 def test_one_call_can_be_made_outside_a_night() -> None:

@@ -18,6 +18,7 @@ from blockbuster import BlockBuster
 from pipeline.errors import ExportError, RefusedError, StoppedError, StorageError, UsageError
 from pipeline.fetch import handoff, pool
 from pipeline.fetch.breaker import BreakerPolicy
+from pipeline.fetch.client import Question
 from pipeline.fetch.outcomes import judge
 from pipeline.fetch.quota import Limit
 from pipeline.fetch.retry import RetryPolicy
@@ -321,7 +322,7 @@ async def test_stop_lets_calls_in_flight_end_and_loses_none(start_sandbox: Start
 
             async def run() -> None:
                 with pytest.raises(StoppedError) as caught:
-                    await workers.run(iter(known_ids(300)))
+                    await workers.run(map(Question, known_ids(300)))
                 assert caught.value is why
 
             group.create_task(run())
@@ -357,7 +358,7 @@ async def test_stop_does_not_wait_for_those_who_wait(where: str) -> None:
             asyncio.get_running_loop().call_later(0.3, workers.stop, StoppedError("Enough."))
             began = time.monotonic()
             with pytest.raises(StoppedError):
-                await workers.run(iter(ids))
+                await workers.run(map(Question, ids))
             assert time.monotonic() - began < 5.0
     assert night.tally.calls == len(night.other_side.records)
 
@@ -371,7 +372,7 @@ async def test_stop_while_the_disk_is_slow_loses_none(
     night = Night(sandbox.url, workers=8)
     night.other_side.may_acknowledge.clear()
     async with night.pool() as workers:
-        running = asyncio.create_task(workers.run(iter(known_ids(300))))
+        running = asyncio.create_task(workers.run(map(Question, known_ids(300))))
         seen = -1
         while seen != (seen := len(sandbox.judge.arrivals)):  # noqa: ASYNC110 - the judge is plain numbers
             await asyncio.sleep(0.3)
