@@ -230,8 +230,19 @@ def tables(
     if not found:
         known = ", ".join(dict.fromkeys(row["table"] for row in dictionary_rows()))
         raise UsageError(f"There is no table {table}.", f"Tables: {known}.")
-    shown = [(row["table"], row["column"], row["type"], row["meaning"]) for row in found]
-    _show({"columns": found}, _grid(("table", "column", "type", "meaning"), shown), as_json)
+    shown = [
+        (
+            row["table"],
+            f"{row['column']}{' *' if row['key'] else ''}",
+            row["type"],
+            "" if row["nullable"] else "not null",
+            row["path"],
+            f"{row['meaning']} [{row['unit']}]" if row["unit"] else row["meaning"],
+        )
+        for row in found
+    ]
+    grid = _grid(("table", "column (* key)", "type", "", "JSON path", "meaning [unit]"), shown)
+    _show({"columns": found}, grid, as_json)
     return 0
 
 
@@ -336,7 +347,7 @@ def _show(found: dict[str, Any], text: Any, as_json: bool) -> None:
 
 
 def _print(what: Any) -> None:
-    Console(width=None if sys.stdout.isatty() else 160).print(
+    Console(width=None if sys.stdout.isatty() else 1000).print(
         what, highlight=False, markup=False, soft_wrap=True
     )
 
