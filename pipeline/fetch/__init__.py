@@ -59,7 +59,7 @@ def fetch(job: FetchJob, questions: Iterator[Question]) -> None:
 
 async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     limits = job.config.quota
-    async with open_session(limits.max_in_flight) as session:
+    async with open_session(limits.max_in_flight, tells_when_sent=bool(limits.limits)) as session:
         handoff = Handoff(job.sock, job.tally)
         await handoff.open()
         pool = Pool(_tools(job, session, handoff), limits.max_in_flight)

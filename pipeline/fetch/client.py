@@ -190,15 +190,17 @@ def _clean(header: str) -> str:
     return header[:REQUEST_ID_CHARS].encode("utf-8", "replace").decode()
 
 
-def open_session(max_in_flight: int, proxy: str | None = None) -> aiohttp.ClientSession:
-    """The night's one session: as many connections as calls in flight, no cookies kept between customers."""
+def open_session(max_in_flight: int, *, tells_when_sent: bool = True) -> aiohttp.ClientSession:
+    """The night's one session: as many connections as calls in flight, no cookies kept between customers.
+
+    `tells_when_sent`: whether `Client.get` calls its `on_sent`; without limits nobody needs it, and it costs.
+    """
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=max_in_flight, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
-        proxy=proxy,
-        trace_configs=[_telling_when_sent()],
+        trace_configs=[_telling_when_sent()] if tells_when_sent else [],
     )
     # aiohttp would send a dropped GET once more by itself: a call that no quota saw and no journal has.
     session._retry_connection = False

@@ -183,6 +183,12 @@ def judge(customer_id: int, status: int, body: bytes) -> Judgement:
     return judged
 
 
+def brings_nothing_new(page: bytes, last: bytes) -> bool:
+    """Whether a page says the same as the one before, but for where it says to stand."""
+    here, before = decode(page).doc, decode(last).doc
+    return {**here, "ug2Pagination": None} == {**before, "ug2Pagination": None}
+
+
 def _judge_envelope(customer_id: int, status: int, body: bytes, envelope: _Envelope) -> Judgement:
     if envelope.id is None and _says_deleted(body):
         return _deleted(_first_code(envelope.errors or (), envelope.warnings or ()) or status)

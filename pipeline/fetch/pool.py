@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ from pipeline.fetch.auth import Auth
 from pipeline.fetch.breaker import Breaker
 from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Question, Reply, retry_after_s
 from pipeline.fetch.handoff import Handoff
-from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
+from pipeline.fetch.outcomes import Action, Judgement, Trouble, brings_nothing_new, judge
 from pipeline.fetch.quota import Quota, Turn
 from pipeline.fetch.retry import RetryPolicy, wait_before_retry
 from pipeline.outcome import Outcome
@@ -36,9 +37,11 @@ MIN_PAUSE_S = 1.0
 STALE_TURN_S = 0.05
 """A turn that had to wait longer than this for a token is let go."""
 FAILED_BODY_BYTES = 64 * 1024
-NO_PROGRESS = Judgement(
-    Action.RETRY, Outcome.RETRIED, Trouble.NO_PROGRESS, "a page of user groups that brings nothing new"
-)
+NO_PROGRESS: dict[str, Any] = {
+    "outcome": Outcome.PARTIAL,
+    "code": Trouble.NO_PROGRESS,
+    "reason": "a page of user groups brought nothing new",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +58,9 @@ class Item:
     answers_at_trouble: int | None = None  # the breaker's count when it last failed for the server's fault
     fails_alone: bool = False  # others were answered between two such failures
     answers_at_throttle: int | None = None  # the same when it was last turned away
-    pages: list[Reply] = field(default_factory=list)  # of an answer that comes in several, beyond the first
+    pages: list[tuple[Reply, Outcome]] = field(
+        default_factory=list
+    )  # of an answer in several, beyond the first
 
 
 @dataclass(frozen=True)
@@ -241,18 +246,20 @@ class Pool:
     async def _with_pages(self, item: Item, reply: Reply, judged: Judgement) -> tuple[Reply, Judgement]:
         """Follow an answer's pages of user groups to the end, and hold them until its verdict is journalled.
 
-        A page that fails, or that brings nothing new, settles the whole answer: it is asked for again.
+        A page that fails makes the whole answer due again; one that brings nothing new ends it as partial.
         """
-        item.pages, offset, last = [], judged.next_offset, reply.body
+        item.pages, offset, last = [], judged.next_offset, reply
         while offset is not None:
             item.used_headers, turn = await self._turn()
             page, found = await self._asked(item, turn, offset)
-            no_progress = page.body == last or (found.next_offset or offset + 1) <= offset
-            if not found.outcome.has_data or no_progress:
-                item.pages.insert(0, reply)
-                return page, found if not found.outcome.has_data else NO_PROGRESS
-            item.pages.append(page)
-            offset, last = found.next_offset, page.body
+            if not found.outcome.has_data:
+                item.pages.insert(0, (reply, Outcome.RETRIED))
+                return page, found
+            if brings_nothing_new(page.body, last.body):
+                item.pages.append((page, Outcome.RETRIED))
+                return reply, judged._replace(**NO_PROGRESS)
+            item.pages.append((page, Outcome.PAGE))
+            offset, last = found.next_offset, page
         return reply, judged
 
     async def _asked(self, item: Item, turn: Turn, offset: int | None = None) -> tuple[Reply, Judgement]:
@@ -440,8 +447,11 @@ class Pool:
     async def _journal(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """The pages of an answer go before it, in one piece; pages without an answer are calls that were spent."""
         pages, item.pages = item.pages, []
-        outcome = Outcome.PAGE if judged.outcome.has_data else Outcome.RETRIED
-        packed = [_packed(item, page, judged._replace(outcome=outcome)) for page in pages]
+        is_answered = judged.outcome.has_data
+        packed = [
+            _packed(item, page, judged._replace(outcome=outcome if is_answered else Outcome.RETRIED))
+            for page, outcome in pages
+        ]
         packed.append(_packed(item, reply, judged))
         await self._tools.handoff.put(b"".join(packed), len(packed))
 
