@@ -14,6 +14,8 @@ import numpy.typing as npt
 from pipeline.config import LimitConfig
 
 Ints = npt.NDArray[Any]
+SPREAD_S = 3600.0
+"""Limits over longer windows than this are a budget that a night may spend at once (fetch/quota.py)."""
 NIGHT_HOURS = 12
 """Without a window, an unfinished night is gone on with for so long after it began."""
 
@@ -62,6 +64,29 @@ def calls_per_second(limits: Sequence[LimitConfig]) -> float:
     return min((limit.calls / limit.per_s for limit in limits), default=float("inf"))
 
 
+def calls_within(seconds: float, limits: Sequence[LimitConfig], spent: Sequence[float] = ()) -> float:
+    """How many calls fit. `spent` are the ages in seconds of calls that still count: a day's budget knows them."""
+    fits = [
+        seconds * limit.calls / limit.per_s
+        if limit.per_s <= SPREAD_S
+        else limit.calls * max(1.0, seconds / limit.per_s) - sum(age < limit.per_s for age in spent)
+        for limit in limits
+    ]
+    return max(0.0, min(fits, default=float("inf")))
+
+
+def seconds_for(calls: float, limits: Sequence[LimitConfig], spent: Sequence[float] = ()) -> float:
+    """How long so many calls take at the least."""
+    needed = [0.0]
+    for limit in limits:
+        if limit.per_s <= SPREAD_S:
+            needed.append(calls * limit.per_s / limit.calls)
+        else:
+            at_once = limit.calls - sum(age < limit.per_s for age in spent)
+            needed.append(max(0.0, calls - at_once) * limit.per_s / limit.calls)
+    return max(needed)
+
+
 def make_plan(
     *,
     ids: int,
@@ -71,6 +96,7 @@ def make_plan(
     now: datetime,
     window_ends: datetime | None,
     calls_per_id: float = 1.0,
+    spent: Sequence[float] = (),
 ) -> Plan:
     """The plan for `due` of `ids` IDs. `limit` caps how many are asked; `calls_per_id` counts retries in."""
     now, pace = now.astimezone(UTC), calls_per_second(limits)
@@ -78,9 +104,10 @@ def make_plan(
     fits = None
     if window_ends is not None:
         seconds = max(0.0, (window_ends - now).total_seconds())
-        fits = (due if seconds else 0) if pace == float("inf") else int(seconds * pace / calls_per_id)
+        calls = calls_within(seconds, limits, spent) if seconds else 0.0
+        fits = due if calls == float("inf") else int(calls / calls_per_id)
     asked = wanted if fits is None else min(wanted, fits)
-    needed = asked * calls_per_id / pace
+    needed = seconds_for(asked * calls_per_id, limits, spent)
     return Plan(
         ids=ids,
         done=ids - due,

@@ -183,6 +183,27 @@ def test_no_publish_leaves_readers_where_they_were(home: Home) -> None:
     assert snapshot.manifest(home.export)["snapshot"] == result.manifest.snapshot
 
 
+def test_a_days_budget_survives_a_restart(home: Home, sandbox: Sandbox) -> None:
+    """What an earlier start spent is read from the journal: both together keep the limit."""
+    home.settings["quota"]["limits"] = [{"calls": 40, "per_s": "1d"}]
+    home.settings["window"] = {"timezone": "UTC"}
+    home.save()
+    home.write_ids(known_ids(70))
+    go(home, limit=25)
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).time()
+    result = go(home, until=soon)
+    assert result.plan is not None
+    assert result.plan.fits == 40 - 25 - snapshot_repeats(home)
+    assert 38 <= calls_seen(sandbox) <= 40
+
+
+def snapshot_repeats(home: Home) -> int:
+    """Calls that the first start spent beyond one an ID: partial answers, asked once more."""
+    first = sorted((home.export / "snapshots").iterdir())[0]
+    calls = json.loads((first / "manifest.json").read_text())["calls"]["made"]
+    return int(calls) - 25
+
+
 def test_plan_calls_nobody_and_says_what_fits(home: Home, sandbox: Sandbox) -> None:
     """`plan` reads the CSV, not the API."""
     home.write_ids(known_ids(100))

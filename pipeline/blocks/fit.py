@@ -62,6 +62,8 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_NUMBER = re.compile(rf"-?\d{{1,{MAX_INTEGER_DIGITS}}}(\.\d{{1,{DECIMALS}}})?", re.ASCII)
+_NOT_FOR_ARROW = re.compile(rf"[eE]|\d{{{MAX_INTEGER_DIGITS + 1}}}", re.ASCII)
+"""Arrow 26 crashes on 1E-999999999, and gives wrong numbers for other exponents and for 30 digits and more."""
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
@@ -96,12 +98,12 @@ def _quick_decimal(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
     """Integers through int64, fractions through their text: Arrow's parser, no binary float in between."""
     if kinds == {int}:
         return pa.array(values, pa.int64()).cast(ARROW_TYPES[Kind.DECIMAL])
-    if kinds == {JsonFloat}:
-        return pa.array(values, pa.string()).cast(ARROW_TYPES[Kind.DECIMAL])
-    if kinds == {int, JsonFloat}:
-        texts = [None if value is None else str(value) for value in values]
-        return pa.array(texts, pa.string()).cast(ARROW_TYPES[Kind.DECIMAL])
-    return None
+    if not kinds <= {int, JsonFloat}:
+        return None
+    texts = [None if value is None else str(value) for value in values]
+    if _NOT_FOR_ARROW.search("\n".join(filter(None, texts))):
+        return None
+    return pa.array(texts, pa.string()).cast(ARROW_TYPES[Kind.DECIMAL])
 
 
 def _quick_instant(values: Values, kinds: set[type]) -> pa.Array[Any] | None:

@@ -42,6 +42,7 @@ class FetchJob:
     second_looks: Sequence[
         Question
     ] = ()  # to ask once more at the end: answered partially by an earlier start
+    spent: Sequence[float] = ()  # ages in seconds of calls that earlier starts made, the oldest first
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -106,7 +107,7 @@ def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> T
     return Tools(
         client=Client(session, client_options(job.config, job.embed)),
         auth=auth_for(job.config, job.secret, session),
-        quota=Quota(limits),
+        quota=Quota(limits, spent=job.spent),
         handoff=handoff,
         breaker=Breaker(breaker),
         retry=RetryPolicy(retry.max_attempts, retry.max_wait_s),

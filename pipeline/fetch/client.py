@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,6 +18,9 @@ from yarl import URL
 from pipeline.errors import RetriableError
 from pipeline.fetch.outcomes import Trouble
 
+UNIX_TIMES_FROM = 1e9
+"""A reset above this is a time of day, not a number of seconds."""
+MAX_RESET_DIGITS = 12
 REQUEST_ID_HEADER = "X-Cap-Requestid"
 REQUEST_ID_CHARS = 200
 
@@ -39,6 +42,7 @@ class Reply(NamedTuple):
     latency_us: int
     fetched_at: int  # µs since 1970, when the answer was complete
     date: str = ""  # the server's clock, as it writes it
+    used_up_s: float | None = None  # the server says that no call is left, for so many seconds
 
     @property
     def server_time(self) -> datetime | None:
@@ -133,6 +137,7 @@ class Client:
             _since(began),
             time.time_ns() // 1000,
             found.get("Date", ""),
+            used_up_s(found, time.time()),
         )
 
 
@@ -165,6 +170,21 @@ def _call_error(exc: Exception, began: int) -> CallError:
 
 def _since(began: int) -> int:
     return (time.perf_counter_ns() - began) // 1000
+
+
+def used_up_s(headers: Mapping[str, str], now: float) -> float | None:
+    """What `RateLimit-*` or `X-RateLimit-*` headers say: seconds until calls are left again; None while some are.
+
+    The reset is given in seconds by some servers (IETF draft ratelimit-headers) and as Unix time by others.
+    """
+    remaining = headers.get("RateLimit-Remaining") or headers.get("X-RateLimit-Remaining")
+    if remaining is None or remaining.strip() != "0":
+        return None
+    reset = (headers.get("RateLimit-Reset") or headers.get("X-RateLimit-Reset") or "").strip()
+    if not (reset.isascii() and reset.isdigit()) or len(reset) > MAX_RESET_DIGITS:
+        return None
+    seconds = float(reset)
+    return max(0.0, seconds - now) if seconds > UNIX_TIMES_FROM else seconds
 
 
 def retry_after_s(header: str, now: float) -> float | None:

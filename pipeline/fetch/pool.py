@@ -275,6 +275,8 @@ class Pool:
             judged = Judgement(Action.RETRY, Outcome.RETRIED, exc.code, exc.message, is_outage=True)
             return _no_reply(exc.latency_us), judged
         self._tools.tally.latencies_us.append(reply.latency_us)
+        if reply.used_up_s is not None:
+            self._tools.quota.pause(min(reply.used_up_s, self._tools.retry.max_wait_s))
         return reply, judge(item.question.customer_id, reply.status, reply.body)
 
     # Settling
@@ -291,6 +293,7 @@ class Pool:
             self._renewed_is_proven |= item.used_headers == self._renewed
         match judged.action:
             case Action.ACCEPT | Action.GIVE_UP:
+                item.attempts += 1
                 await self._verdict(item, reply, judged)
             case Action.RETRY:
                 await self._retry_or_fail(item, reply, judged)
@@ -364,6 +367,7 @@ class Pool:
         window = self._tools.quota.seconds_to_next_window()
         asked_for = retry_after_s(reply.retry_after, time.time())
         wait = window if asked_for is None else max(asked_for, min(MIN_PAUSE_S, window))
+        self._tools.quota.slow_down()
         self._tools.quota.pause(min(wait, self._tools.retry.max_wait_s))
         if self._is_singled_out(item):
             await self._verdict(item, reply, judged._replace(action=Action.GIVE_UP, outcome=Outcome.FAILED))

@@ -20,6 +20,10 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.errors import UsageError
 
+PACED_S = 3600.0
+"""A longer window (a day's budget) is only counted, not spread evenly: the night may spend it in its first hours."""
+RECOVERY_S = 30.0
+LEAST_SHARE = 0.05
 BURST_S = 0.02
 """So many seconds' worth of calls may be made up for: timers are late, a busy loop makes them later."""
 
@@ -38,16 +42,25 @@ class Limit:
 
 
 class _Window:
-    """One limit: an even pace, and the proof that no window holds too many."""
+    """One limit: an even pace, and the proof that no window holds too many.
 
-    def __init__(self, limit: Limit) -> None:
+    `spent` are the ages in seconds of calls that an earlier start made, the oldest first.
+    """
+
+    def __init__(self, limit: Limit, now: float, spent: Sequence[float] = ()) -> None:
         self.limit = limit
-        rate = limit.calls / limit.per_s
-        burst = 1.0 + rate * BURST_S
-        self.pace = AsyncLimiter(burst, burst / rate)
+        self.set_pace(1.0)
         self._departures = array("d", [float("-inf")]) * limit.calls
         self._turns = 0  # given so far
         self._latest = float("-inf")  # departure of all those that are `calls` turns ago, or more
+        for age in spent[-limit.calls :]:
+            self.departed(now - max(0.0, age))
+
+    def set_pace(self, share: float) -> None:
+        """Spread the calls evenly, at this share of what the limit allows."""
+        rate = share * self.limit.calls / self.limit.per_s
+        burst = 1.0 + rate * BURST_S
+        self.pace = AsyncLimiter(burst, burst / rate) if self.limit.per_s <= PACED_S else None
 
     def opens_at(self) -> float:
         """The clock's time from which one more call keeps the limit."""
@@ -85,22 +98,31 @@ class Turn:
 class Quota:
     """Gives each call its turn, in the order they ask. All limits hold at once."""
 
-    def __init__(self, limits: Sequence[Limit], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        clock: Callable[[], float] = time.monotonic,
+        spent: Sequence[float] = (),
+    ) -> None:
         for limit in limits:
             if limit.calls < 1 or limit.per_s <= 0:
                 raise UsageError(f"quota.limits: {limit.calls} calls per {limit.per_s} s is no limit.")
-        self._windows = [_Window(limit) for limit in limits]
+        self._windows = [_Window(limit, clock(), spent) for limit in limits]
         self._clock = clock
         self._queue = asyncio.Lock()  # a turn is taken by one waiter at a time, first come first served
         self._paused_until = float("-inf")
+        self._share = 1.0  # of the limits that is used: halved by a 429, crept back
+        self._share_changed = clock()
 
     async def turn(self) -> Turn:
         """Wait until one more call may leave."""
         if not self._windows and self._clock() >= self._paused_until:
             return Turn([], self._clock)
         async with self._queue:
+            self._creep_back()
             for window in self._windows:
-                await window.pace.acquire()
+                if window.pace is not None:
+                    await window.pace.acquire()
             while (opens_at := self._opens_at()) > (now := self._clock()):  # noqa: ASYNC110 - a pause may move it
                 await asyncio.sleep(opens_at - now)
             return Turn(self._windows, self._clock)
@@ -108,6 +130,24 @@ class Quota:
     def pause(self, seconds: float) -> None:
         """No call leaves for so long; the longest of several pauses counts."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def slow_down(self) -> None:
+        """The server says we are too fast although the limits hold: it allows less than we were told.
+
+        Halves the pace once for all calls that were under way together; it creeps back by a tenth of the limits every
+        `RECOVERY_S`, never above them (additive increase, multiplicative decrease: Chiu and Jain, 1989).
+        """
+        if self._clock() >= self._paused_until:
+            self._set_share(max(LEAST_SHARE, self._share / 2))
+
+    def _creep_back(self) -> None:
+        if self._share < 1.0 and self._clock() - self._share_changed >= RECOVERY_S:
+            self._set_share(min(1.0, self._share + 0.1))
+
+    def _set_share(self, share: float) -> None:
+        self._share, self._share_changed = share, self._clock()
+        for window in self._windows:
+            window.set_pace(share)
 
     def seconds_to_next_window(self) -> float:
         """After a 429 that says nothing: until the shortest window has passed."""

@@ -31,7 +31,7 @@ from pipeline.report import write_report
 from pipeline.stats import Tally
 from pipeline.store import journal
 from pipeline.store.atomic import make_folder, storage_errors, sync_folder, write_quickly
-from pipeline.store.ledger import Ledger, chunks_without_parts, read_ledger
+from pipeline.store.ledger import Ledger, call_times_since, chunks_without_parts, read_ledger
 from pipeline.store.snapshots import Manifest, ManifestCheck, Snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
@@ -252,6 +252,7 @@ def _make_plan(night: Night, ids: int, due: int) -> Plan:
         limits=night.config.quota.limits,
         now=night.options.now(),
         window_ends=_window_ends(night),
+        spent=_spent(night),
     )
 
 
@@ -344,8 +345,19 @@ def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, prog
         tally=progress.tally,
         stop_in_s=_seconds_left(night, asked.plan),
         on_tick=progress.tick,
+        spent=_spent(night),
         second_looks=list(questions(asked.again, night.folder)),
     )
+
+
+def _spent(night: Night) -> list[float]:
+    """Ages in seconds of the calls that count against the quota still: tonight's earlier starts', last night's."""
+    longest = max((limit.per_s for limit in night.config.quota.limits), default=0.0)
+    now = night.options.now().timestamp()
+    since = int((now - longest - 1.0) * 1e6)
+    times = [call_times_since(folder.parts, since) for folder in night.workspace.nights()]
+    ages: list[float] = (now - np.sort(np.concatenate([np.empty(0, np.int64), *times])) / 1e6).tolist()
+    return ages
 
 
 def embed_of(config: Config) -> list[str]:

@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from datetime import date
+from typing import get_args
 
-from pipeline.sandbox.config import SandboxConfig
+from pipeline.sandbox.config import GroupBlock, SandboxConfig
 from pipeline.sandbox.faults import parse_plan
 from pipeline.sandbox.server import run_sandbox
 
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", choices=("sliding", "fixed"), default=usual.window)
     parser.add_argument("--retry-after", choices=("seconds", "date", "none"), default=usual.retry_after)
     parser.add_argument("--faults", default="", metavar="PLAN", help='such as "429=1%%, latency=80ms±40ms"')
+    parser.add_argument("--group-block", choices=get_args(GroupBlock), default=usual.group_block)
     parser.add_argument("--seed", type=int, default=usual.seed)
     parser.add_argument(
         "--day", type=date.fromisoformat, default=None, metavar="YYYY-MM-DD", help="today, if left out"

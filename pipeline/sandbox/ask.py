@@ -44,6 +44,7 @@ class Ask:
     limit: int
     oldest_first: bool
     account_warning: bool  # answer, and warn that the account is missing
+    groups_stuck: bool = False  # by a fault: paging through groups makes no progress
 
     def wants(self, embed: str) -> bool:
         """Whether a block was asked for, by its embed name in lower case."""

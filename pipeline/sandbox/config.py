@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.sandbox.customers import FIRST_DAY
 from pipeline.sandbox.quota import Window
+
+GroupBlock = Literal["userGroup", "userGroups", "userGroup2", "userGroups2", "fleetGroups"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class SandboxConfig:
     oauth_key: str = "key"
     oauth_secret: str = "secret"  # noqa: S105
     token_ttl_s: float = 300
+    group_block: GroupBlock = "userGroup"  # its name in the answer: no document tells it
     missing_account_warns: bool = False  # 8054 and an answer, instead of error 8091
     gzip: bool = False  # compress for those who accept it
     cached_bodies: int = 2048
@@ -44,3 +47,6 @@ class SandboxConfig:
             raise ValueError(f"window = {self.window!r}: must be sliding or fixed")
         if self.retry_after not in ("seconds", "date", "none"):
             raise ValueError(f"retry_after = {self.retry_after!r}: must be seconds, date or none")
+        if self.group_block not in get_args(GroupBlock):
+            allowed = ", ".join(get_args(GroupBlock))
+            raise ValueError(f"group_block = {self.group_block!r}: must be one of {allowed}")

@@ -11,7 +11,7 @@ from enum import Enum
 
 from pipeline.sandbox.catalogue import ACCOUNTS, FIRST_NAMES, LAST_NAMES, PROGRAMS, ZONES, Program
 from pipeline.sandbox.dice import Dice, topic, unit
-from pipeline.sandbox.rawjson import float32_noise, java_double, raw
+from pipeline.sandbox.rawjson import float32_noise, java_double, raw, scientific
 
 FIRST_ID = 300_000_000
 ID_STEP = 7  # gaps between IDs, as in a sequence shared by many brands
@@ -27,6 +27,7 @@ _ABSENT, _MERGED, _DELETED, _PARTIAL, _NEWCOMER, _MERGES_LATER, _DELETED_LATER =
 # Days between two visits, and the share of customers: together 8 in 100 customers change on any day.
 _VISIT_PERIODS = ((0.09, 2), (0.44, 14), (1.0, 60))
 _TICK_PERIOD = 25  # promotions and expiry move the points of 4 in 100 more, without a visit
+_MANY_ZEROS = 5_000
 _RETURN_EVERY = 30  # this visit brings goods back: purchases fall
 
 _FATE, _TRAITS, _VISIT, _TICK, _AMOUNT, _SHARE, _IDENTIFIERS = map(
@@ -57,11 +58,13 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Base:
-    """Who there is: the size of the base and the seed that everything about it follows from."""
+    """Who there is: the size of the base and the seed that everything about it follows from. What a block is
+    called is the API's affair, but stays as long as the base does."""
 
     customers: int
     seed: int
     first_day: date = FIRST_DAY
+    group_block: str = "userGroup"  # what the block of user groups is called
 
     def number(self, customer: int) -> int | None:
         """k of an ID; None for an ID that isn't in the base."""
@@ -128,7 +131,7 @@ class Standing:
 
     @property
     def points(self) -> int:
-        """What is left to spend; can be below zero."""
+        """What is left to spend; a cent below zero for a few."""
         return self.lifetime - self.redeemed - self.expired - self.returned + self.adjusted
 
 
@@ -163,12 +166,15 @@ class Customer:
         self.others = _other_sources(dice)  # (source, account) beside the store's own
         self.number_style = dice.unit()  # how this customer's numbers are written
         self.basket = 2_000 + dice.under(300_000)  # hundredths spent on a usual visit
+        self.point_price = 10  # currency units that earn a point
         if dice.chance(0.03):
-            self.basket *= 5_000  # a currency with many zeros
+            self.basket *= _MANY_ZEROS  # a currency with many zeros
+            self.point_price *= _MANY_ZEROS
         self.period = _visit_period(dice.unit())
-        self.has_huge_debt = dice.chance(0.002)
+        self.has_huge_debt = dice.chance(0.001)  # of purchases: an overflow of long ago
         self.programs = _programs(dice)
         self.card_count = 0 if dice.chance(0.7) else 1 + dice.under(2)
+        self.owes_a_cent = dice.chance(0.005)  # all points are spent, and an adjustment took one cent more
 
     def _live(self, day: date) -> None:
         self.born = self.base.born(self.k)
@@ -209,27 +215,32 @@ class Customer:
             1.0 if program is PROGRAMS[0] else 0.05 + 0.35 * unit(self.base.seed, _SHARE, self.k, program.id)
         )
         purchases = int(self.purchases * share)
-        lifetime = purchases // 10 + 500 * self.ticks
+        lifetime = purchases // self.point_price + 500 * self.ticks
         settled = int(self._purchases(self.visits - self.visits % 4) * share)
+        expired = 200 * self.ticks
+        returned = int((self.visits // _RETURN_EVERY) * self.basket * share) // (2 * self.point_price)
+        redeemed = min(lifetime, settled // self.point_price) * 6 // 10
         return Standing(
             purchases=purchases,
             lifetime=lifetime,
-            redeemed=min(lifetime, settled // 10) * 6 // 10,
-            expired=200 * self.ticks,
-            returned=(self.visits // _RETURN_EVERY) * self.basket // 20,
-            adjusted=-119_963_710_000 if self.has_huge_debt else 0,
+            redeemed=lifetime - expired - returned if self.owes_a_cent else redeemed,
+            expired=expired,
+            returned=returned,
+            adjusted=-1 if self.owes_a_cent else 0,
             tier=sum(purchases >= 100 * tier.threshold for tier in program.tiers) - 1,
         )
 
     def number(self, hundredths: int) -> int | float | str:
         """An amount the way this customer's system writes it: 230, 24000.0, 0.000, 1100.2139892578125,
-        -1.1996371E9."""
+        1.2E4."""
         value = hundredths / 100
         if self.number_style < 0.90:
             return java_double(value)
         if self.number_style < 0.95:
             return hundredths // 100 if hundredths % 100 == 0 else value
-        return raw(f"{value:.3f}") if self.number_style < 0.98 else float32_noise(value)
+        if self.number_style < 0.97:
+            return raw(f"{value:.3f}")
+        return scientific(value) if self.number_style < 0.98 else float32_noise(value)
 
     def at(self, day: date, about: int) -> str:
         """A moment of a day, as text in this customer's zone; which moment depends on what it is about."""

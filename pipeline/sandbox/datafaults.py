@@ -80,7 +80,7 @@ def _rewrite(node: object, change: Callable[[str, object], object]) -> None:
 
 
 def _nothing(body: Document, _: str) -> None:
-    """half-missing strikes before there is a body."""
+    """half-missing and groups-stuck strike before there is a body."""
 
 
 DATA_FAULTS: dict[str, DataFault] = {
@@ -90,6 +90,7 @@ DATA_FAULTS: dict[str, DataFault] = {
     "tier-renamed": _tier_renamed,
     "dates-shifted": _dates_shifted,
     "half-missing": _nothing,
+    "groups-stuck": _nothing,
 }
 
 

@@ -1,5 +1,5 @@
 """User groups and their paging. The block's name and shape aren't documented; this is the likeliest of the
-candidates: a list keyed by id, under `userGroup`."""
+candidates: a list keyed by id, under `userGroup` unless the base calls it otherwise."""
 
 from datetime import timedelta
 
@@ -12,6 +12,7 @@ from pipeline.sandbox.rawjson import Document
 
 _GROUPS = topic("groups")
 _FIRST_GROUP = 3_900_000
+_NEVER_SHOWN = 500  # groups that a stuck paging counts and no page ever holds
 
 
 def add_groups(document: Document, customer: Customer, ask: Ask) -> None:
@@ -19,29 +20,31 @@ def add_groups(document: Document, customer: Customer, ask: Ask) -> None:
     numbers = [number for number in range(group_count(customer)) if _is_asked(customer, number, ask)]
     if not ask.oldest_first:
         numbers.reverse()
-    page = numbers[ask.offset : ask.offset + ask.limit]
-    document["userGroup"] = [_group(customer, number, ask) for number in page]
+    start = 0 if ask.groups_stuck else ask.offset
+    page = numbers[start : start + ask.limit]
+    document[customer.base.group_block] = [_group(customer, number, ask) for number in page]
     if "ug2PaginationDetails" in ask.flags:
         document["ug2Pagination"] = {
             "limit": ask.limit,
             "offset": ask.offset,
             "sortBy": "JoinedDate",
             "sortOrder": "ASC" if ask.oldest_first else "DESC",
-            "total": len(numbers),
+            "total": len(numbers) + (_NEVER_SHOWN if ask.groups_stuck else 0),
         }
 
 
 def group_count(customer: Customer) -> int:
-    """Most are in none or one; one in a hundred is in more than a page of the largest size."""
+    """Most are in none or one; one in a hundred is in more than the usual page holds, half of those in more
+    than the largest."""
     dice = customer.dice(_GROUPS)
     draw = dice.unit()
     if draw < 0.55:
         return 0
     if draw < 0.85:
         return 1
-    if draw < 0.98:
+    if draw < 0.99:
         return 2 + dice.under(3)
-    return 11 + dice.under(30) if draw < 0.99 else 101 + dice.under(30)
+    return 11 + dice.under(30) if draw < 0.995 else 101 + dice.under(30)
 
 
 def group_id(customer: Customer, number: int) -> int:

@@ -42,6 +42,7 @@ HOSTILE: dict[str, Spoil] = {
     "lone-surrogate": lambda body, _: _insert(body, rb'"associatedWith":"till \ud800 here"'),
     "nan": lambda body, _: _replace(body, _NUMBER, b'"lifetimePurchases":NaN'),
     "huge-number": lambda body, _: _replace(body, _NUMBER, b'"lifetimePurchases":' + b"7" * 400),
+    "tiny-number": lambda body, _: _replace(body, _NUMBER, b'"lifetimePurchases":1E-999999999'),
     "int-beyond-int64": lambda body, _: _replace(body, _USER, b'"userId":18446744073709551617'),
     "deep-nesting": _deep,
     "huge-body": _huge,

@@ -7,9 +7,10 @@ from pipeline.sandbox.ask import Ask
 from pipeline.sandbox.catalogue import PROGRAMS, TRACKERS, Program
 from pipeline.sandbox.customers import Customer, Standing
 from pipeline.sandbox.dice import Dice, topic
-from pipeline.sandbox.rawjson import Document
+from pipeline.sandbox.rawjson import Document, raw
 
 _PROGRAM, _POINTS, _GROUP_PROGRAM = map(topic, ("program", "points", "group program"))
+_HUGE_DEBT = raw("-1.1996371E9")  # seen in this one field only, and rarely
 _FAR_YEAR = 2116  # tiers that never expire end a hundred years after they began
 
 
@@ -59,7 +60,7 @@ def _amounts(customer: Customer, standing: Standing) -> Document:
         "adjusted": number(standing.adjusted),
         "lifetimePoints": number(standing.lifetime),
         "loyaltyPoints": number(standing.points),
-        "cumulativePurchases": number(standing.purchases),
+        "cumulativePurchases": _HUGE_DEBT if customer.has_huge_debt else number(standing.purchases),
         "loyaltyId": 52_000_000 + customer.k,
     }
 

@@ -36,8 +36,11 @@ def dumps(document: Mapping[str, object] | list[object]) -> bytes:
 
 def java_double(value: float) -> float | str:
     """As Java writes a double: `24000.0`, but `-1.1996371E9` from ten million on."""
-    if abs(value) < _JAVA_SWITCHES_TO_EXPONENT:
-        return value
+    return value if abs(value) < _JAVA_SWITCHES_TO_EXPONENT else scientific(value)
+
+
+def scientific(value: float) -> str:
+    """With an exponent, whatever the size: `1.2E4`, `0.0E0`."""
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
     if not isinstance(exponent, int):
         raise ValueError(f"{value} isn't a finite number")

@@ -64,7 +64,7 @@ class Sandbox:
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
         self.url = ""  # known once started
-        self.base = Base(config.customers, config.seed, config.first_day)
+        self.base = Base(config.customers, config.seed, config.first_day, config.group_block)
         self.judge = Judge(config.customers, config.window_s, config.calls_per_minute)
         started = time.monotonic()
         self._quota = Quota(config.calls_per_minute, config.window_s, config.window, started)
@@ -259,6 +259,8 @@ class Sandbox:
             self.judge.faults[rule.name] += 1
             if rule.name == "half-missing":
                 return NOT_FOUND
+            if rule.name == "groups-stuck":
+                ask = replace(ask, groups_stuck=True)
         if rules or change is not None:
             return answer_for(self.base, self.day, target.k, ask, 0, _all_changes(rules, change))
         if self.base.fate(target.k, self.day) is Fate.PARTIAL:

@@ -131,6 +131,18 @@ def _answered(asked: Ints, verdicts: Ints, others: Ints, records: Ints) -> dict[
     return {"answered_ids": answered, "shadowed_records": np.sort(records[shadowed[has_data[shadowed]]])}
 
 
+def call_times_since(parts: Path, since: int) -> Ints:
+    """When calls were made, in µs since 1970, sorted; only those after `since`. Newest chunks are read first."""
+    found = [np.empty(0, np.int64)]
+    for path in reversed(_calls_parts(parts)):
+        times = [batch.column("fetched_at").to_numpy() for batch in read_batches(path, ["fetched_at"])]
+        newest = np.concatenate([np.empty(0, np.int64), *times])
+        found.append(newest[newest > since])
+        if len(newest) and newest.max() <= since:
+            break
+    return np.sort(np.concatenate(found))
+
+
 def _read_calls(parts: Path) -> pa.Table:
     columns = ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD]
     schema = pa.schema([CALLS_SCHEMA.field(name) for name in columns])

@@ -375,3 +375,15 @@ def test_offsets_as_written() -> None:
         5,
     ]
     assert offsets(raws).to_pylist() == ["+05:30", "Z", "-0330", None, None, None]
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1E-999999999", "7E-48", "-12345678901234567890E-2766", "28924001217203770611590612243291", "1.5E31"],
+)
+def test_numbers_that_arrow_gets_wrong_never_reach_it(number: str) -> None:
+    """A crash, a silent zero, a wrong number: all are read by Python's exact decimals instead."""
+    fitted = fit(Kind.DECIMAL, [JsonFloat("1.5"), JsonFloat(number), None])
+    assert values(fitted)[0] == Decimal("1.5")
+    assert values(fitted)[1] in (None, Decimal(0))
+    assert [misfit.raw for misfit in fitted.misfits] == [number]

@@ -15,6 +15,15 @@ def test_the_first_of_two_is_told() -> None:
     assert decoded.problem == ""
 
 
+def test_any_key_at_the_top_is_watched() -> None:
+    """Whatever block comes twice, compact or with white space."""
+    for body in (
+        b'{"id":1,"loyaltyInfo":{"a":1},"loyaltyInfo":{}}',
+        b'{"id": 1, "loyaltyInfo": {"a": 1}, "loyaltyInfo": {}}',
+    ):
+        assert decode(body).repeated == (("loyaltyInfo", {"a": 1}),)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -23,6 +32,10 @@ def test_the_first_of_two_is_told() -> None:
         b'{"extendedFields":{},"cardDetails":[{"extendedFields":{"a":1}},{"extendedFields":{"a":2}}]}',
         b'{"x":"\\"extendedFields\\":","y":{"extendedFields":{"extendedFields":1}}}',
         b'["extendedFields","extendedFields"]',
+        b'{"a":1,"a":1}',
+        b'{ "a" : 1 }',
+        b"{}",
+        '{"\u0928\u093e\u092e":1,"caf\\u00e9":2}'.encode(),
     ],
 )
 def test_nothing_is_told_where_nothing_is_lost(body: bytes) -> None:

@@ -231,3 +231,21 @@ async def test_real_time_keeps_the_limits_too() -> None:
     for limit in limits:  # 5 % are left to a machine that stops between two lines
         assert busiest(departures, 0.95 * limit.per_s) <= limit.calls
     assert len(departures) > 60  # more than one window's: it went on
+
+
+def test_a_429_halves_the_pace_and_it_creeps_back() -> None:
+    """Half as fast after the pause, as fast as before some minutes later, and never above the limit."""
+
+    async def work() -> None:
+        quota = Quota([Limit(600, 60.0)], now)
+        before = await departures_of(quota, callers=4, seconds=30.0)
+        for _ in range(20):  # calls that were under way together count once
+            quota.slow_down()
+            quota.pause(1.0)
+        after = await departures_of(quota, callers=4, seconds=25.0)
+        later = await departures_of(quota, callers=4, seconds=240.0)
+        assert 0.4 * len(before) / 30 < len(after) / 24 < 0.6 * len(before) / 30
+        assert len([one for one in later if one > later[-1] - 60.0]) > 0.95 * 600
+        assert busiest([*before, *after, *later], 60.0) <= 600
+
+    in_no_time(work())

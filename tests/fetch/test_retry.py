@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.fetch.breaker import Breaker, BreakerPolicy
-from pipeline.fetch.client import retry_after_s
+from pipeline.fetch.client import retry_after_s, used_up_s
 from pipeline.fetch.retry import RetryPolicy, wait_before_retry
 from tests.fetch.conftest import HandClock
 
@@ -139,3 +139,24 @@ def test_being_turned_away_for_ever_ends_too() -> None:
     clock.now = 2501.0
     breaker.throttled("429")
     assert breaker.has_lasted_too_long()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"RateLimit-Remaining": "7", "RateLimit-Reset": "30"}, None),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "30"}, 30.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"}, 12.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1790000010"}, 10.0),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1789999990"}, 0.0),
+        ({"RateLimit-Remaining": "0"}, None),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "soon"}, None),
+        ({"RateLimit-Remaining": "0", "RateLimit-Reset": "9" * 400}, None),
+    ],
+)
+def test_rate_limit_headers_say_when_calls_are_left_again(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    """Both spellings, seconds and Unix times; nonsense is no pause."""
+    assert used_up_s(headers, now=1_790_000_000.0) == seconds

@@ -1,14 +1,16 @@
 """The blocks of an answer: there when asked for, absent when not."""
 
 import json
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pipeline.sandbox import customer_id
 from pipeline.sandbox.ask import EMBEDS, Ask, parse_ask
 from pipeline.sandbox.bodies import answer_for
+from pipeline.sandbox.config import GroupBlock
 from pipeline.sandbox.customers import Base, Customer
 from pipeline.sandbox.groups import group_count
 from tests.sandbox.conftest import DAY, Start
@@ -174,21 +176,78 @@ async def test_group_pages_hold_every_group_once(start: Start) -> None:
     assert [group["joinedOn"] for group in groups] == sorted((g["joinedOn"] for g in groups), reverse=True)
 
 
+def test_some_are_in_more_groups_than_a_page_holds() -> None:
+    """About one in a hundred; the page that comes unasked has ten of them, and its total tells of the rest."""
+    base = Base(8000, seed=1)
+    share = sum(group_count(Customer(base, k, DAY)) > 10 for k in range(8000)) / 8000
+    body = group_answer(member_of(11, 200), "includedAllUserGroup2=true&ug2PaginationDetails=true")
+
+    assert 0.007 < share < 0.015
+    assert len(body["userGroup"]) == 10
+    assert body["ug2Pagination"] == {
+        "limit": 10, "offset": 0, "total": group_count(Customer(BASE, member_of(11, 200), DAY)),
+        "sortBy": "JoinedDate", "sortOrder": "DESC",
+    }  # fmt: skip
+
+
+def group_answer(k: int, query: str, base: Base = BASE) -> dict[str, Any]:
+    ask = parse_ask(f"source=INSTORE&embed=userGroup&{query}", False, False)
+    assert isinstance(ask, Ask)
+    body: dict[str, Any] = json.loads(answer_for(base, DAY, k, ask, 0, None).body)
+    return body
+
+
+@pytest.mark.parametrize("name", get_args(GroupBlock))
+def test_the_block_of_groups_can_have_another_name(name: str) -> None:
+    """The groups are the same, under the name that the base has for them and under no other."""
+    k = member_of(2, 9)
+    usual = group_answer(k, "includedAllUserGroup2=true")
+    other = group_answer(k, "includedAllUserGroup2=true", replace(BASE, group_block=name))
+
+    assert [key for key in get_args(GroupBlock) if key in other] == [name]
+    assert other[name] == usual["userGroup"]
+
+
+async def test_a_server_names_the_block_as_its_config_says(start: Start) -> None:
+    """`group_block` reaches the wire; a name that isn't one of the likely ones is a mistake."""
+    caller = await start(customers=600, group_block="fleetGroups")
+    body = (await caller.customer(customer_id(member_of(2, 9)), "source=INSTORE&embed=userGroup")).json()
+
+    assert "fleetGroups" in body
+    assert "userGroup" not in body
+    with pytest.raises(ValueError, match="group_block = 'groups': must be one of userGroup, "):
+        await start(group_block="groups")
+
+
+async def test_stuck_groups_make_no_progress(start: Start) -> None:
+    """Every page is the first one, says that it is the asked one, and the total is never reached."""
+    k = member_of(11, 200)
+    caller = await start(customers=600, faults="groups-stuck")
+    query = "source=INSTORE&embed=userGroup&includedAllUserGroup2=true&ug2PaginationDetails=true"
+    pages = [
+        (await caller.customer(customer_id(k), f"{query}&ug2Offset={offset}")).json()
+        for offset in (0, 10, 500)
+    ]
+
+    assert len(pages[0]["userGroup"]) == 10
+    assert pages[0]["userGroup"] == pages[1]["userGroup"] == pages[2]["userGroup"]
+    assert [page["ug2Pagination"]["offset"] for page in pages] == [0, 10, 500]
+    assert pages[0]["ug2Pagination"]["total"] > group_count(Customer(BASE, k, DAY))
+
+
 def test_group_flags_narrow_and_widen() -> None:
     """Without includedAllUserGroup2 only the default group; userGroup2Id picks one; the loyalty flag adds
     points."""
     k = member_of(2, 9)
-    everything = "embed=userGroup&includedAllUserGroup2=true"
+    everything = "includedAllUserGroup2=true"
 
     def groups(query: str) -> list[dict[str, Any]]:
-        ask = parse_ask(f"source=INSTORE&{query}", False, False)
-        assert isinstance(ask, Ask)
-        found: list[dict[str, Any]] = json.loads(answer_for(BASE, DAY, k, ask, 0, None).body)["userGroup"]
+        found: list[dict[str, Any]] = group_answer(k, query)["userGroup"]
         return found
 
     oldest = groups(f"{everything}&ug2SortOrder=ASC")
-    assert [group["fleetGroupUsers"][0]["defaultGroup"] for group in groups("embed=userGroup")] == [True]
-    assert groups(f"embed=userGroup&userGroup2Id={oldest[1]['id']}") == [oldest[1]]
+    assert [group["fleetGroupUsers"][0]["defaultGroup"] for group in groups("")] == [True]
+    assert groups(f"userGroup2Id={oldest[1]['id']}") == [oldest[1]]
     assert "pointsSummaries" not in oldest[0]
     assert "pointsSummaries" in groups(f"{everything}&includedUserGroup2LoyaltyDetails=true")[0]
     joined = oldest[1]["joinedOn"][:19].replace("T", " ")

@@ -233,7 +233,8 @@ def test_loyalty_types_have_their_shares(tonight: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "trace",
     [
-        b'"loyaltyPoints":-1.1', b"E9,", b'"lifetimePurchases":0.000', b'"firstName":""', b'"firstName":null',
+        b'"cumulativePurchases":-1.1996371E9', b'"loyaltyPoints":-0.01', b"E9,", b"E4,",
+        b'"lifetimePurchases":0.000', b'"firstName":""', b'"firstName":null',
         b'"upgrade_based_on"', b'"upgradeBasedOn"', b'"cardnumber"', b'"cardNumber"', b'"primary":"true"',
         b'"setUpgradeBasedOn":true', b'"preferencesV2"', b'"consentV3"', b'"tierBenefitsV2"',
         b'"upgradeStrategies":{', b'"upgradeStrategies":[{', b'"gapToRenewSummary":[{',
@@ -243,6 +244,41 @@ def test_loyalty_types_have_their_shares(tonight: list[bytes]) -> None:
 def test_an_oddity_of_real_bodies_is_in_the_base(trace: bytes, everybody: list[bytes]) -> None:
     """Every trap that the API's bodies are known for occurs somewhere in a base of a few thousand."""
     assert any(trace in body for body in everybody)
+
+
+def test_points_are_mostly_positive_and_say_one_thing(everybody: list[bytes]) -> None:
+    """Available points are the loyalty points; below zero is a cent, for a few; purchases overflowed for
+    fewer, and nowhere else."""
+    standings = [one for body in documents(everybody) for one in body.get("loyaltyProgramDetails", [])]
+    points = [one["loyaltyPoints"] for one in standings]
+    negative = [one for one in points if one < 0]
+    overflowed = [one for one in standings if one["cumulativePurchases"] < 0]
+
+    assert all(
+        one.get("totalAvailablePoints", one["loyaltyPoints"]) == one["loyaltyPoints"] for one in standings
+    )
+    assert all(
+        one[amount] >= 0
+        for one in standings
+        for amount in ("lifetimePoints", "redeemed", "expired", "returned")
+    )
+    assert all(one == pytest.approx(-0.01) for one in negative)
+    assert 0.0005 < len(negative) / len(points) < 0.01
+    assert 0.0003 < len(overflowed) / len(standings) < 0.004
+    assert {one["cumulativePurchases"] for one in overflowed} == {-1.1996371e9}
+    assert sum(body.count(b"-1.1996371E9") for body in everybody) == sum(
+        body.count(b'"cumulativePurchases":-1.1996371E9') for body in everybody
+    )
+
+
+def test_points_add_up_to_the_cent() -> None:
+    """What is left is what was earned, less what went, in every programme."""
+    for k in range(1000):
+        customer = Customer(BASE, k, DAY)
+        for program in customer.programs:
+            one = customer.standing(program)
+            assert one.points == one.lifetime - one.redeemed - one.expired - one.returned + one.adjusted
+            assert one.points >= (-1 if customer.owes_a_cent else 0)
 
 
 def test_every_body_is_json_and_of_believable_size(tonight: list[bytes]) -> None:

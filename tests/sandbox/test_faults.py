@@ -149,6 +149,7 @@ def test_latency_spreads_around_its_middle(plan: str) -> None:
         ("list-body", 200, "application/json", b'[{"id":'),
         ("nan", 200, "application/json", b":NaN"),
         ("huge-number", 200, "application/json", b"7" * 400),
+        ("tiny-number", 200, "application/json", b":1E-999999999"),
         ("int-beyond-int64", 200, "application/json", b'"userId":18446744073709551617'),
         ("lone-surrogate", 200, "application/json", rb"\ud800"),
         ("invalid-utf8", 200, "application/json", b"\xff\xfe"),
