@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from pipeline.store.snapshots import ManifestCheck
 
@@ -34,6 +35,15 @@ def answers_are_rows(outcomes: Mapping[str, int], customer_rows: int) -> Manifes
         name="every answer in customers",
         passed=answers == customer_rows,
         detail=f"{answers:,} answers, {customer_rows:,} of tonight's rows in customers",
+    )
+
+
+def no_newer_night(live: date | None, night: date) -> ManifestCheck:
+    """An older night never takes the place of a newer one by itself."""
+    return ManifestCheck(
+        name="no newer night is live",
+        passed=live is None or live <= night,
+        detail=f"the live snapshot is of {live or 'no night'}, this one of {night}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; every mistake of the user's or the world's becomes a message and an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         ended = app(
             [word for word in words if word != "--debug"], prog_name="capillary-export", standalone_mode=False
@@ -71,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(Exit.OK)
     except Exception as exc:
         return _told(exc, debug)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """A signal outside the fetch, which has its own way of ending in peace."""
+    raise StoppedError(
+        f"Stopped by {signal.Signals(number).name}.", "Nothing is lost: `run` goes on where it stopped."
+    )
 
 
 def _told(exc: BaseException, debug: bool) -> int:
@@ -129,7 +139,7 @@ def plan(
     """What tonight can cover, and when it ends; calls nothing."""
     options = Options(night=_date(night), until=parse_clock_time(until) if until else None)
     found = asdict(plan_night(_load(config, set_), options))
-    rows = [(name.replace("_", " "), str(_plain(value))) for name, value in found.items()]
+    rows = [(name.replace("_", " "), _said(value)) for name, value in found.items()]
     _show({name: _plain(value) for name, value in found.items()}, _grid(("", "tonight"), rows), as_json)
     return 0
 
@@ -177,8 +187,10 @@ def rebuild(
     as_json: JsonFlag = False,
 ) -> int:
     """Tables again from the journal, no API call."""
-    flags = [*(set_ or []), *([f"output.tables=[{tables}]"] if tables else [])]
-    result = rebuild_night(_load(config, flags), Options(night=_date(night)), screen_for())
+    only = frozenset(tables.split(",")) if tables else None
+    if unknown := sorted((only or frozenset()) - {table.name for table in TABLES}):
+        raise UsageError(f"There is no table {unknown[0]}.", "`capillary-export tables` lists them.")
+    result = rebuild_night(_load(config, set_), Options(night=_date(night), only=only), screen_for())
     _show(result_json(result), _result_text(result), as_json)
     return _exit_code(result)
 
@@ -369,6 +381,11 @@ def _plain(value: Any) -> Any:
     )
 
 
+def _said(value: Any) -> str:
+    plain = _plain(value)
+    return "no window" if plain is None else f"{plain:,}" if isinstance(plain, int | float) else str(plain)
+
+
 def _rounded(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value
 
@@ -376,6 +393,8 @@ def _rounded(value: Any) -> Any:
 def _exit_code(result: Result) -> int:
     if result.held:
         return int(Exit.HELD)
+    if result.unchanged and result.plan is not None and result.plan.due and result.plan.fits == 0:
+        return int(Exit.STOPPED)
     return int(Exit.STOPPED) if result.stopped else int(Exit.OK)
 
 
@@ -399,9 +418,18 @@ def result_json(result: Result) -> dict[str, Any]:
 
 def _result_text(result: Result) -> Any:
     if result.manifest is None:
-        return f"Night {result.night}: nothing to do, every ID is done and its snapshot is live."
+        return _unchanged_text(result)
     tables = [(name, f"{table.rows:,}") for name, table in result.manifest.tables.items()]
     return _joined(_grid(("table", "rows"), tables), _account(result), _ending(result))
+
+
+def _unchanged_text(result: Result) -> str:
+    due = result.plan.due if result.plan else 0
+    done = f"{due:,} IDs are still due, none fits now" if due else "every ID is done"
+    live = (
+        "its snapshot is live" if result.live else "its snapshot is not the live one (`publish` makes it so)"
+    )
+    return f"Night {result.night}: nothing to do, {done} and {live}."
 
 
 def _joined(*parts: Any) -> Any:
@@ -431,7 +459,9 @@ def _ending(result: Result) -> str:
     elif result.live:
         lines.append(f"Published: {result.folder}")
     else:
-        lines.append(f"Not published (--no-publish): {result.folder}")
+        lines.append(
+            f"Not published: {result.folder}\n`publish CONFIG --night {result.night}` makes it live."
+        )
     return "\n".join(lines)
 
 
@@ -446,12 +476,12 @@ def _how_to_read(out: Path) -> str:
     live = Snapshots(out).current()
     assert live is not None
     here = Path(sys.executable)
-    python = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here.name
+    here = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
     glob = out / "snapshots" / live.snapshot / "loyalty_programs" / "*.parquet"
     query = f"SELECT current_slab, count(*), sum(loyalty_points) FROM '{glob}' GROUP BY 1 ORDER BY 2 DESC"  # noqa: S608 - shown, not run
     return (
-        f"Read them:    {python} -c \"import duckdb; print(duckdb.sql('''{query}'''))\"\n"
-        f"Look around:  capillary-export status {out / '_demo' / 'demo.yaml'}"
+        f"Read them:    {here} -c \"import duckdb; print(duckdb.sql('''{query}'''))\"\n"
+        f"Look around:  {here.parent / 'capillary-export'} status {out / '_demo' / 'demo.yaml'}"
     )
 
 

@@ -97,7 +97,8 @@ def _disk(config: Config, now: datetime) -> str:
     if config.ids.paths == ["-"]:
         return "not estimated: the IDs come from standard input"
     plan = plan_night(config, Options(now=lambda: now))
-    needed, free = plan.asked * BYTES_PER_ID, shutil.disk_usage(config.work.path).free
+    places = (config.work.path, make_folder(Path(config.output.url)))
+    needed, free = plan.asked * BYTES_PER_ID, min(shutil.disk_usage(place).free for place in places)
     if needed > free:
         raise StorageError(
             f"Tonight needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",

@@ -31,6 +31,10 @@ def counted(tally: Tally) -> str:
     return ", ".join(found) or "nothing yet"
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
 class TerminalScreen(Screen):
     """A bar: done of total, rate, time left, outcomes."""
 
@@ -52,7 +56,7 @@ class TerminalScreen(Screen):
             TextColumn("{task.fields[words]}"),
         )
         with Progress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task("fetch", total=plan.asked, rate=0.0, words="")
+            bar = progress.add_task("fetch", total=tally.planned, rate=0.0, words="")
 
             def draw() -> None:
                 progress.update(bar, completed=tally.done, rate=tally.rate(), words=counted(tally))
@@ -72,9 +76,7 @@ class LineScreen(Screen):
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
         """A line at the start, one a minute, one at the end."""
-        self.step(
-            f"fetching {plan.asked:,} of {plan.due:,} due IDs, about {plan.seconds_needed / 60:.0f} minutes"
-        )
+        self.step(f"fetching {plan.asked:,} of {plan.due:,} due IDs, about {_duration(plan.seconds_needed)}")
         last = time.monotonic()
 
         def draw() -> None:
@@ -82,8 +84,8 @@ class LineScreen(Screen):
             if time.monotonic() - last >= LINE_EVERY_S:
                 last = time.monotonic()
                 self.step(
-                    f"{tally.done:,} of {plan.asked:,} done, {tally.rate():.0f} calls/s: {counted(tally)}"
+                    f"{tally.done:,} of {tally.planned:,} done, {tally.rate():.0f} calls/s: {counted(tally)}"
                 )
 
         yield draw
-        self.step(f"fetched {tally.done:,} of {plan.asked:,}: {counted(tally)}")
+        self.step(f"fetched {tally.done:,} of {tally.planned:,}: {counted(tally)}")

@@ -181,6 +181,22 @@ def test_sigterm_ends_in_peace_with_exit_3_and_run_goes_on(home: Home, slow: San
     assert asked.count(2) <= 20  # those whose answer was partial
 
 
+def test_sigterm_while_reading_ends_with_exit_3_too(home: Home) -> None:
+    """Whatever the night is doing, a signal is a stop that `run` goes on from, and `status` says so."""
+    words = [sys.executable, "-m", "pipeline", "run", str(home.config_path), "--ids", "-"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        while "reading the IDs" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 3
+        assert "Stopped" in process.stderr.read()
+    (night,) = json.loads(command("status", home.config_path, "--json").stdout)["nights"]
+    assert (night["state"], night["reason"]) == ("stopped", "Stopped by SIGTERM.")
+
+
 def test_status_from_a_second_shell_shows_a_running_night(home: Home, slow: Sandbox) -> None:
     """Progress is read from the night's files."""
     first = start("run", home.config_path)

@@ -13,7 +13,9 @@ import pytest
 
 from pipeline.errors import HeldError, RefusedError, StoppedError, StorageError, UsageError
 from pipeline.night import Options, Result, Screen, plan_night, publish_night, rebuild_night, run_night
+from pipeline.publish import roll_back
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.store.snapshots import Snapshots
 from tests import snapshot
 from tests.conftest import Home, calls_seen
 
@@ -171,6 +173,87 @@ def test_rebuild_makes_the_same_tables_without_a_call(home: Home, sandbox: Sandb
     rebuild_night(home.config(), Options(night=ONE), Screen())
     assert snapshot.manifest(home.export)["tables"] == before
     assert calls_seen(sandbox) == calls
+
+
+def test_rebuilding_some_tables_leaves_the_others_as_they_are(home: Home) -> None:
+    """`--tables` makes these again; the snapshot still has them all, and none of them lost a row."""
+    home.write_ids(known_ids(40))
+    go(home)
+    before = snapshot.manifest(home.export)["tables"]
+    rebuild_night(home.config(), Options(night=ONE, only=frozenset({"profiles"})), Screen())
+    assert snapshot.manifest(home.export)["tables"] == before
+
+
+def test_rebuilding_an_older_night_leaves_the_newer_one_live(home: Home) -> None:
+    """Only `publish` moves the pointer back, and says that it does."""
+    home.write_ids(known_ids(10))
+    go(home, ONE)
+    go(home, TWO)
+    live = snapshot.manifest(home.export)["snapshot"]
+    result = rebuild_night(home.config(), Options(night=ONE), Screen())
+    assert result.manifest is not None
+    assert not result.live
+    assert snapshot.manifest(home.export)["snapshot"] == live
+
+
+def test_an_older_night_never_takes_the_place_of_a_newer_one(home: Home) -> None:
+    """`run --night` of the past makes its snapshot and holds it."""
+    home.write_ids(known_ids(10))
+    go(home, TWO)
+    held = go(home, ONE)
+    assert held.held is not None
+    assert "no newer night is live" in held.held.message
+    assert snapshot.manifest(home.export)["night"] == TWO.isoformat()
+
+
+def test_another_export_folder_gets_the_finished_night_too(home: Home) -> None:
+    """Nothing to ask is not nothing to do: a new output, or more tables, are made from the journal."""
+    home.write_ids(known_ids(10))
+    go(home)
+    home.settings["output"] = {"url": "elsewhere", "tables": ["customers", "loyalty"]}
+    home.save()
+    assert go(home).manifest is not None
+    assert "profiles" not in snapshot.manifest(home.root / "elsewhere")["tables"]
+    home.settings["output"] = {"url": "elsewhere"}
+    home.save()
+    assert go(home).manifest is not None
+    assert snapshot.table(home.root / "elsewhere", "profiles").num_rows > 0
+    assert snapshot.rows(home.root / "elsewhere", "unknown_fields") == snapshot.rows(
+        home.export, "unknown_fields"
+    )
+
+
+def test_a_rolled_back_night_is_not_published_again_by_itself(home: Home) -> None:
+    """What an operator took back stays back until `publish`."""
+    home.write_ids(known_ids(10))
+    go(home, ONE)
+    first = snapshot.manifest(home.export)["snapshot"]
+    go(home, TWO)
+    roll_back(Snapshots(home.export), None, datetime.now(UTC))
+    again = go(home, TWO)
+    assert again.unchanged
+    assert not again.live
+    assert snapshot.manifest(home.export)["snapshot"] == first
+
+
+def test_a_stray_401_among_answers_does_not_end_the_night(
+    home: Home, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """One refusal is asked once more when others are answered with the same credentials."""
+    home.settings["api"]["host"] = start_sandbox(faults="401-xml=4% from call 20").url
+    home.save()
+    home.write_ids(known_ids(200))
+    assert go(home).live
+
+
+def test_status_knows_why_a_night_was_refused(home: Home) -> None:
+    """The state says stopped, and the reason, whatever ended the night."""
+    (home.root / "password").write_text("wrong")
+    with pytest.raises(RefusedError):
+        go(home)
+    state = json.loads((home.work / ONE.isoformat() / "state.json").read_text())
+    assert state["state"] == "stopped"
+    assert "credentials" in state["reason"]
 
 
 def test_no_publish_leaves_readers_where_they_were(home: Home) -> None:

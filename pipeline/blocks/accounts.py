@@ -25,7 +25,11 @@ OUTCOMES = Table(
     columns=(
         CUSTOMER_ID,
         _own("outcome", Kind.TEXT, "exported, partial, absent, deleted, merged, failed or deferred."),
-        _own("reason_code", Kind.INT, "The API's code behind it, such as 8015."),
+        _own(
+            "reason_code",
+            Kind.INT,
+            "The API's code behind it, such as 8015; else the HTTP status; below 0: no whole answer.",
+        ),
         _own("reason", Kind.TEXT, "Why, in words.", privacy=Privacy.FREE_TEXT),
         _own("http_status", Kind.INT, "HTTP status of the last reply; null where none came."),
         _own("attempts", Kind.INT, "How often the ID was asked for tonight.", "attempts"),

@@ -27,6 +27,7 @@ from pipeline.outcome import Outcome
 from pipeline.stats import Tally
 
 TICK_S = 0.5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,14 @@ def fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     Raises what stopped the night (StoppedError, RefusedError, StorageError, UsageError); what was answered
     until then is journalled all the same.
     """
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         asyncio.run(_fetch(job, questions))
     except asyncio.CancelledError:
         raise StoppedError("Stopped at once by a second signal.", "`run` goes on where it stopped.") from None
+    finally:
+        for number, handler in before.items():  # asyncio leaves the default ones behind
+            signal.signal(number, handler)
 
 
 async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
@@ -171,7 +176,7 @@ def _stop_on_signals(pool: Pool) -> None:
             task.cancel()
         pool.stop(StoppedError(f"Stopped by {name}.", "Nothing is lost: `run` goes on where it stopped."))
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop, number.name)
 
 

@@ -403,8 +403,10 @@ class Pool:
     async def _renew(self, item: Item) -> bool:
         """Whether the ID is worth another try. What a 401 brought and a 401 greets is not renewed once more."""
         is_unproven = item.used_headers == self._renewed and not self._renewed_is_proven
-        if item.reauthenticated or is_unproven or not await self._tools.auth.renew(item.used_headers):
+        if item.reauthenticated or is_unproven:
             return False
+        if not await self._tools.auth.renew(item.used_headers):
+            return self._tools.tally.done > 0  # others were answered as the same till: a stray one, perhaps
         headers = await self._tools.auth.headers()
         if headers != self._renewed:
             self._renewed, self._renewed_is_proven = headers, False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from socket import socket
@@ -17,13 +17,13 @@ import numpy as np
 from pydantic import SecretStr
 
 from pipeline import checks, publish
-from pipeline.blocks import accounts, embeds_for
+from pipeline.blocks import TABLES, accounts, embeds_for
 from pipeline.config import Config
-from pipeline.errors import HeldError, StoppedError, UsageError
+from pipeline.errors import ExportError, HeldError, StoppedError, StorageError, UsageError
 from pipeline.fetch import FetchJob, fetch
 from pipeline.ids import IdReader
 from pipeline.night.listing import Ints, askable, csv_spec, list_ids, listed_ids, questions
-from pipeline.night.tables import Built, Previous, build_tables, drift_of, last_seen, wanted_tables
+from pipeline.night.tables import Building, Built, Previous, build_tables, drift_of, last_seen, wanted_tables
 from pipeline.normalize.chunk import normalize_chunk
 from pipeline.normalize.scribe import Job, start
 from pipeline.plan import Plan, goes_on_until, in_order, make_plan, night_of, window_end
@@ -59,6 +59,10 @@ class Options:
     limit: int | None = None
     until: time | None = None
     no_publish: bool = False
+    unpublished: Mapping[str, str] = field(
+        default_factory=lambda: {"state": "held", "reason": "--no-publish"}
+    )
+    only: frozenset[str] | None = None  # rebuild just these tables, and take the others as they are
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -118,15 +122,32 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
     workspace = Workspace(config.work.path)
     with workspace.lock() as lock:
         night = _open_night(config, options, screen, workspace, lock)
-        screen.step(f"night {night.folder.night}: reading the IDs")
-        _list(night)
-        ledger = read_ledger(night.folder.parts)
-        due, plan = _plan(night, ledger)
-        again = _second_looks(night, ledger, plan)
-        if not len(again) and _nothing_to_do(night, ledger, plan):
-            return Result(night.folder.night, unchanged=True, live=True, plan=plan)
-        _fetch(night, Asked(due, again, plan), secret)
-        return _build_and_publish(night, plan)
+        try:
+            return _go_on(night, secret)
+        except (ExportError, KeyboardInterrupt) as exc:
+            _note_the_end(night, exc)
+            raise
+
+
+def _go_on(night: Night, secret: SecretStr) -> Result:
+    """The steps of the night, in order."""
+    _normalize_what_is_left(night)
+    night.screen.step(f"night {night.folder.night}: reading the IDs")
+    _list(night)
+    ledger = read_ledger(night.folder.parts)
+    due, plan = _plan(night, ledger)
+    again = _second_looks(night, ledger, plan)
+    if not len(again) and _nothing_to_do(night, ledger, plan):
+        return Result(night.folder.night, unchanged=True, live=_is_live(night), plan=plan)
+    _fetch(night, Asked(due, again, plan), secret)
+    return _build_and_publish(night, plan)
+
+
+def _note_the_end(night: Night, exc: BaseException) -> None:
+    """`status` tells why a night stopped; where even that cannot be written, the error itself is told."""
+    reason = exc.message if isinstance(exc, ExportError) else "Stopped by a signal."
+    with suppress(StorageError):
+        night.save(state="stopped", reason=reason)
 
 
 def _check_writable(root: Path) -> None:
@@ -149,7 +170,6 @@ def _open_night(config: Config, options: Options, screen: Screen, workspace: Wor
     night.save()
     journal.recover(folder.journal)
     _take_along_dead_nights(night)
-    _normalize_what_is_left(night)
     return night
 
 
@@ -219,7 +239,7 @@ def _job(night: Night) -> Job:
         journal=night.folder.journal,
         parts=night.folder.parts,
         first_chunk=_next_chunk(night),
-        tables=[table.name for table in wanted_tables(output)],
+        tables=[table.name for table in TABLES],
         zone=night.config.api.cluster_timezone,
         keep_offsets=output.keep_offsets,
     )
@@ -265,18 +285,26 @@ def _done(night: Night, ledger: Ledger) -> Ints:
 
 def _window_ends(night: Night) -> datetime | None:
     until = night.options.until or night.config.window.until
-    if night.options.until is not None:
-        return window_end(night.options.now(), until, night.zone)
     return window_end(datetime.fromisoformat(night.state.started_at), until, night.zone)
 
 
 def _nothing_to_do(night: Night, ledger: Ledger, plan: Plan) -> bool:
-    """A finished night whose snapshot is live and has everything that the journal has."""
-    return (
-        night.state.state == "published"
-        and not plan.asked
-        and ledger.records == night.state.published_records
-    )
+    """Nobody to ask, and a snapshot of this night in this export has everything that the journal has.
+
+    A snapshot that was rolled back stays so: only `publish` makes it live again.
+    """
+    if plan.asked or night.state.published_records != ledger.records:
+        return False
+    name, snapshots = night.state.snapshot, night.snapshots
+    if not name or not snapshots.is_complete(name):
+        return False
+    data_tables = {table.name for table in TABLES} & set(snapshots.manifest(name).tables)
+    return data_tables == {table.name for table in wanted_tables(night.config.output)}
+
+
+def _is_live(night: Night) -> bool:
+    live = night.snapshots.current()
+    return live is not None and live.snapshot == night.state.snapshot
 
 
 def _previous(night: Night) -> Previous:
@@ -299,6 +327,8 @@ def _previous(night: Night) -> Previous:
 def _second_looks(night: Night, ledger: Ledger, plan: Plan) -> Ints:
     """Partial answers that an earlier start had no time to ask for once more; `--limit` counts them too."""
     again = askable(ledger.partial_once(), night.folder)
+    if plan.window_ends is not None and night.options.now() >= plan.window_ends:
+        return again[:0]
     limit = night.options.limit
     return again if limit is None else again[: max(0, limit - plan.asked)]
 
@@ -398,9 +428,8 @@ def _build_and_publish(night: Night, plan: Plan) -> Result:
     ledger = read_ledger(night.folder.parts)
     name = publish.free_name(snapshots, now)
     folder = snapshots.begin(name)
-    built = build_tables(
-        night.config.output, night.folder, ledger, listed_ids(night.folder), previous, folder
-    )
+    plans = Building(night.config.output, night.options.only, _as_it_is(night))
+    built = build_tables(plans, night.folder, ledger, listed_ids(night.folder), previous, folder)
     manifest = publish.make_manifest(
         name=name,
         night=night.folder.night,
@@ -417,6 +446,14 @@ def _build_and_publish(night: Night, plan: Plan) -> Result:
     return _swing(night, manifest, ledger, plan)
 
 
+def _as_it_is(night: Night) -> Previous:
+    """This night's snapshot so far, for the tables that a rebuild leaves alone."""
+    name, snapshots = night.state.snapshot, night.snapshots
+    if not name or not snapshots.is_complete(name):
+        return Previous(None, snapshots.root)
+    return Previous(snapshots.manifest(name), snapshots.folder(name))
+
+
 def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
     ids = night.state.ids.model_dump()
     found = [
@@ -425,6 +462,7 @@ def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
             ids["distinct"], built.outcomes, built.merged[accounts.OUTCOMES.name].tonight
         ),
         checks.answers_are_rows(built.outcomes, built.merged["customers"].tonight + built.shadowed),
+        checks.no_newer_night(_live_night(night), night.folder.night),
     ]
     sums = (
         checks.rows_add_up(name, one.tonight, one.kept, one.table.rows) for name, one in built.merged.items()
@@ -437,12 +475,18 @@ def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
     return [*found, *sums, *drift]
 
 
+def _live_night(night: Night) -> date | None:
+    live = night.snapshots.current()
+    is_there = live is not None and night.snapshots.is_complete(live.snapshot)
+    return night.snapshots.manifest(live.snapshot).night if live is not None and is_there else None
+
+
 def _swing(night: Night, manifest: Manifest, ledger: Ledger, plan: Plan) -> Result:
     """The commit point, and what follows it: the page, the retention."""
     snapshots, folder = night.snapshots, night.snapshots.folder(manifest.snapshot)
     result = Result(night.folder.night, manifest, folder, stopped=night.stopped, plan=plan)
     if night.options.no_publish:
-        night.save(state="held", reason="--no-publish", snapshot=manifest.snapshot)
+        night.save(snapshot=manifest.snapshot, **night.options.unpublished)
     else:
         try:
             publish.swing(snapshots, manifest, night.options.now())
@@ -452,11 +496,7 @@ def _swing(night: Night, manifest: Manifest, ledger: Ledger, plan: Plan) -> Resu
         else:
             result.live = True
             night.save(state="published", snapshot=manifest.snapshot, published_records=ledger.records)
-    reason = (
-        result.held.message
-        if result.held
-        else (night.options.no_publish and "Not published: --no-publish.") or ""
-    )
+    reason = result.held.message if result.held else (night.options.no_publish and "Not published.") or ""
     write_report(manifest, folder / "report.html", published=result.live, reason=reason)
     if result.live:
         snapshots.forget(night.config.output.keep_snapshots)
@@ -499,7 +539,10 @@ def publish_night(config: Config, night: date, reason: str | None, now: datetime
 
 
 def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
-    """Tables again from the journal, no API call; published when the night was. Raises UsageError."""
+    """Tables again from the journal, no API call. Raises UsageError.
+
+    They become live where this night's are; those of another night wait for `publish`.
+    """
     assert options.night is not None
     workspace = Workspace(config.work.path)
     with workspace.lock() as lock:
@@ -508,6 +551,8 @@ def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
         if state is None or not state.listed:
             raise UsageError(f"There is no journal of the night {options.night} in {config.work.path}.")
         night = Night(config, options, screen, workspace, folder, state, lock)
+        if not _is_live(night):
+            night.options = replace(options, no_publish=True, unpublished={})
         journal.recover(folder.journal)
         _forget_parts(folder)
         _normalize_what_is_left(night)

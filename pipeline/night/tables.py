@@ -30,6 +30,7 @@ from pipeline.night.listing import identifiers_of
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
 from pipeline.plan import LastSeen
+from pipeline.store.atomic import copy_file, make_folder
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import read_batches, write_part
 from pipeline.store.snapshots import Manifest, ManifestTable
@@ -88,12 +89,32 @@ def _asked_ids(batch: pa.RecordBatch) -> Ints:
     )
 
 
+@dataclass(frozen=True)
+class Building:
+    """What to build: the output's tables, or `only` some of them; the others are taken `as_it_is`."""
+
+    output: OutputConfig
+    only: frozenset[str] | None
+    as_it_is: Previous
+
+    def takes(self, table: str) -> bool:
+        """Whether a table is taken from the night's snapshot as it is."""
+        return (
+            self.only is not None
+            and table not in {*self.only, "customers"}
+            and bool(self.as_it_is.files(table))
+        )
+
+
 def build_tables(
-    output: OutputConfig, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, into: Path
+    plans: Building, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, into: Path
 ) -> Built:
     """Write every table of the snapshot into the folder `into`. Raises StorageError."""
-    built = Built(shadowed=len(ledger.shadowed_records))
+    output, built = plans.output, Built(shadowed=len(ledger.shadowed_records))
     for table in wanted_tables(output):
+        if plans.takes(table.name):
+            built.tables[table.name] = _taken(table.name, plans.as_it_is, into)
+            continue
         parts = part_paths(folder.parts, table.name)
         schema = arrow_schema(table, offsets=output.keep_offsets)
         inputs = TableInputs(schema, parts, previous.files(table.name), output.compression)
@@ -103,6 +124,15 @@ def build_tables(
     for name, write in _TONIGHTS.items():
         built.tables[name] = write(folder, ledger, into / name, output.compression)
     return built
+
+
+def _taken(table: str, snapshot: Previous, into: Path) -> ManifestTable:
+    """The files of another snapshot, once more."""
+    assert snapshot.manifest is not None
+    make_folder(into / table)
+    for source in snapshot.files(table):
+        copy_file(source, into / table / source.name)
+    return snapshot.manifest.tables[table]
 
 
 def wanted_tables(output: OutputConfig) -> list[Any]:
@@ -159,7 +189,8 @@ def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> p
 def _write_rejects(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
     schema = accounts_schema(accounts.REJECTS)
     paths = part_paths(folder.parts, accounts.REJECTS.name)
-    return write_files(_fresh_rejects(paths, schema, ledger), schema, into, compression)
+    rows = pa.Table.from_batches(_fresh_rejects(paths, schema, ledger), schema).sort_by("customer_id")
+    return write_files(rows.to_batches(), schema, into, compression)
 
 
 def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     """The file appears whole and durable, or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A finished file under a second name: finished files never change, so a link will do where one is possible."""
+    with storage_errors("copy to", target):
+        try:
+            target.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, target)
+            sync_file(target)
 
 
 def write_quickly(path: Path, data: bytes) -> None:

@@ -112,11 +112,16 @@ def read_ledger(parts: Path) -> Ledger:
         verdicts=np.diff(np.flatnonzero(is_last), prepend=-1),
         stale_records=np.sort(records[order[~is_last]]),
         calls=len(outcomes),
-        repeated=int(np.count_nonzero(outcomes == Outcome.RETRIED)),
+        repeated=_repeated(calls["customer_id"].to_numpy()[outcomes != Outcome.PAGE]),
         throttled=int(np.count_nonzero(calls["status"].to_numpy() == 429)),
         records=len(outcomes),
         **_answered(ids[last], verdicts[last], calls["other_id"].to_numpy()[is_verdict][last], records[last]),
     )
+
+
+def _repeated(asked: Ints) -> int:
+    """Calls beyond the first for an ID: retries, and second looks at partial answers. Pages are none."""
+    return len(asked) - len(np.unique(asked))
 
 
 def _answered(asked: Ints, verdicts: Ints, others: Ints, records: Ints) -> dict[str, Ints]:

@@ -29,7 +29,7 @@ def write_calls(
 ) -> None:
     """A chunk's list of calls; the n-th was answered at `fetched_at` + n."""
     rows = [
-        (customer_id, fetched_at + at, int(outcome), status, 0, 5, 10, chunk << RECORD_BITS | at)
+        (customer_id, fetched_at + at, int(outcome), status, 0, 5, 10, 0, chunk << RECORD_BITS | at)
         for at, (customer_id, outcome) in enumerate(calls)
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(CALLS_SCHEMA)
@@ -72,7 +72,7 @@ def test_the_last_verdict_counts_and_a_failure_replaces_no_answer(tmp_path: Path
     assert ledger.customer_ids.tolist() == [3, 5, 7, 9]
     assert ledger.fetched_at.tolist() == [1003, 1001, 1000, 1002]
     assert ledger.stale_records.tolist() == [0, 1, 1 << RECORD_BITS | 2]
-    assert (ledger.calls, ledger.repeated, ledger.records) == (8, 1, 8)
+    assert (ledger.calls, ledger.repeated, ledger.records) == (8, 4, 8)
 
 
 def test_chunks_count_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_throttled_calls_are_counted(tmp_path: Path) -> None:
     write_calls(tmp_path, 0, [(1, Outcome.RETRIED), (2, Outcome.RETRIED)], status=429)
     write_calls(tmp_path, 1, [(1, Outcome.EXPORTED)])
     ledger = read_ledger(tmp_path)
-    assert (ledger.calls, ledger.repeated, ledger.throttled) == (3, 2, 2)
+    assert (ledger.calls, ledger.repeated, ledger.throttled) == (3, 1, 2)
 
 
 def test_only_fresh_final_verdicts_are_done(tmp_path: Path) -> None:
