@@ -476,7 +476,8 @@ def _how_to_read(out: Path) -> str:
     live = Snapshots(out).current()
     assert live is not None
     here = Path(sys.executable)
-    here = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    if Path.cwd() != Path("/") and here.is_relative_to(Path.cwd()):
+        here = here.relative_to(Path.cwd())
     glob = out / "snapshots" / live.snapshot / "loyalty_programs" / "*.parquet"
     query = f"SELECT current_slab, count(*), sum(loyalty_points) FROM '{glob}' GROUP BY 1 ORDER BY 2 DESC"  # noqa: S608 - shown, not run
     return (

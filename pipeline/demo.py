@@ -7,7 +7,6 @@ import gzip
 import json
 import shutil
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
 from pipeline.errors import ExportError, UsageError
 from pipeline.night import Options, Result, Screen, run_night
+from pipeline.processes import module_command
 from pipeline.sandbox import known_ids
 from pipeline.store.atomic import make_folder, write_atomically
 
@@ -125,7 +125,7 @@ def _sandbox(settings: DemoSettings, day: date) -> Iterator[str]:
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-        [sys.executable, "-m", "pipeline.sandbox", *words], stdout=subprocess.PIPE, text=True
+        module_command("pipeline.sandbox", *words), stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

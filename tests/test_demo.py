@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import snapshot
-from tests.test_cli import command
+from tests.test_cli import ROOT, command
 
 
 def a_demo(out: Path, *words: object) -> list[dict[str, object]]:
@@ -67,3 +68,12 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:
     done: subprocess.CompletedProcess[str] = command("demo", "--out", tmp_path / "mine", "--ids", 40)
     assert done.returncode == 2
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_strangers_module_in_the_current_folder_is_not_taken_for_pythons(tmp_path: Path) -> None:
+    """Cron may start us anywhere: the second process looks where we are installed, not where it stands."""
+    (tmp_path / "json.py").write_text("raise SystemExit('not the json you wanted')")
+    program = "import sys; sys.path.append(sys.argv.pop(1)); from pipeline.cli import main; sys.exit(main())"
+    words = [sys.executable, "-P", "-c", program, str(ROOT), "demo", "--ids", "40", "--out", "out"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
 from pipeline.errors import ExportError
 from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.processes import module_command
 from pipeline.store.journal import ChunkWriter, unpack_records
 
 CHUNK_RECORDS = 8_192
@@ -59,7 +60,7 @@ def start(job: Job, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            [sys.executable, "-m", "pipeline.normalize.scribe", str(theirs.fileno()), job.model_dump_json()],
+            module_command("pipeline.normalize.scribe", str(theirs.fileno()), job.model_dump_json()),
             pass_fds=(theirs.fileno(), lock),
             stdin=subprocess.DEVNULL,
         )
