@@ -96,7 +96,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(write: Write) -> None:
 
 def test_stdin_is_read_and_left_open() -> None:
     """A dash reads stdin, compressed or not, names it <stdin>, and doesn't close it."""
-    stream = io.BytesIO(gzip.compress(b"customer_id\n5\nx\n"))
+    stream = io.BytesIO(gzip.compress(b"customer_id\n5\nx\n", mtime=0))
     result = Result(IdReader(CsvSpec(("-",)), stdin=stream))
     assert result.ids == [5]
     assert result.rejected == [RejectedRow("<stdin>", 3, "not a whole number in plain digits", "x")]
@@ -154,18 +154,18 @@ PLAIN = b"customer_id\n387020208\n5\n"
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("a.csv.gz", gzip.compress(PLAIN)),
+        ("a.csv.gz", gzip.compress(PLAIN, mtime=0)),
         ("a.csv.zst", zstd.compress(PLAIN)),
-        ("lies.csv", gzip.compress(PLAIN)),
+        ("lies.csv", gzip.compress(PLAIN, mtime=0)),
         ("lies.csv", zstd.compress(PLAIN)),
         ("lies.csv.gz", zstd.compress(PLAIN)),
-        ("lies.csv.zst", gzip.compress(PLAIN)),
+        ("lies.csv.zst", gzip.compress(PLAIN, mtime=0)),
         ("lies.csv.gz", PLAIN),
         ("lies.csv.zst", PLAIN),
-        ("joined.csv.gz", gzip.compress(PLAIN[:15]) + gzip.compress(PLAIN[15:])),
+        ("joined.csv.gz", gzip.compress(PLAIN[:15], mtime=0) + gzip.compress(PLAIN[15:], mtime=0)),
         ("joined.csv.zst", zstd.compress(PLAIN[:15]) + zstd.compress(PLAIN[15:])),
         ("pzstd.csv.zst", b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd.compress(PLAIN)),
-        ("utf16.csv.gz", gzip.compress(PLAIN.decode().encode("utf-16"))),
+        ("utf16.csv.gz", gzip.compress(PLAIN.decode().encode("utf-16"), mtime=0)),
     ],
 )
 def test_compression_goes_by_the_bytes(write: Write, name: str, data: bytes) -> None:
@@ -176,13 +176,13 @@ def test_compression_goes_by_the_bytes(write: Write, name: str, data: bytes) -> 
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        ("cut.csv.gz", gzip.compress(PLAIN)[:-6]),
-        ("cut.csv.gz", gzip.compress(PLAIN)[:5]),
+        ("cut.csv.gz", gzip.compress(PLAIN, mtime=0)[:-6]),
+        ("cut.csv.gz", gzip.compress(PLAIN, mtime=0)[:5]),
         ("stump.csv.gz", b"\x1f"),
         ("cut.csv.zst", zstd.compress(PLAIN)[:-3]),
         ("stump.csv.zst", b"\x28\xb5"),
-        ("bad_sum.csv.gz", gzip.compress(PLAIN)[:-8] + b"\0" * 8),
-        ("garbled.csv.gz", gzip.compress(PLAIN)[:12] + b"\xff" * 30),
+        ("bad_sum.csv.gz", gzip.compress(PLAIN, mtime=0)[:-8] + b"\0" * 8),
+        ("garbled.csv.gz", gzip.compress(PLAIN, mtime=0)[:12] + b"\xff" * 30),
         ("garbled.csv.zst", zstd.compress(PLAIN)[:6] + b"\xff" * 30),
     ],
 )
