@@ -40,6 +40,9 @@ format: setup ## Put the format right
 docs: setup ## The generated pages
 	$(BIN)/python -m pipeline.blocks.dictionary > docs/tables.md
 
+fuzz: setup ## Property tests with new random examples each time
+	HYPOTHESIS=wild $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/blocks tests/store tests/test_ids.py tests/test_merge.py tests/fetch/test_outcomes.py
+
 crash: setup ## kill -9 at 200 random points of a night, each resumed and compared with a quiet night
 	CRASH_POINTS=200 $(BIN)/python -m pytest tests/test_crash.py -q
 
@@ -49,4 +52,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check format docs crash sandbox clean
+.PHONY: help setup demo test check format docs fuzz crash sandbox clean

@@ -261,7 +261,7 @@ def sift(rows: Rows, layout: Layout) -> tuple[array[int], list[RejectedRow]]:
     for line, row in zip(rows.lines, rows.rows, strict=True):
         reason = why_no_id(row, layout)
         if reason is None:
-            ids.append(int(id_cell(row, layout)))
+            ids.append(int(id_cell(row, layout).strip()))  # strip() takes more for space than int() does
         elif not is_blank(row, layout.width):
             rejected.append(RejectedRow(layout.file, line, reason, raw_text(row, layout)))
     return ids, rejected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,18 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 
 PASSWORD = "sandbox"
+
+# The same examples in every run: a change is judged by what it changed. `make fuzz` looks for new ones.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("wild", max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS", "steady"))
 
 
 @contextmanager

@@ -655,3 +655,10 @@ def test_any_bytes_are_read_or_refused_in_our_words(data: bytes, column: int) ->
         read("-", stdin=data, column=column)
     except UsageError as error:
         assert "<stdin>" in str(error)
+
+
+def test_odd_white_space_around_an_id_is_trimmed(tmp_path: Path) -> None:
+    """A file separator (U+001C) is white space to Python's strip, though not to its int."""
+    path = tmp_path / "ids.csv"
+    path.write_bytes(b"customer_id,x\n\x1c5,1\n6\x1c,2\n")
+    assert next(IdReader(CsvSpec((str(path),))).batches()).ids.tolist() == [5, 6]
