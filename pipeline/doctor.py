@@ -27,7 +27,7 @@ from pipeline.store.workspace import Workspace
 PROBE_ID = 1
 """An ID that no customer has: the answer «not found» proves that everything in between works."""
 BYTES_PER_ID = 3_000
-"""Of journal, parts and snapshot together, a customer's share with every embed; `make bench` measures it."""
+"""Of journal, parts and snapshot together, a customer's share with every embed: an estimate, to warn in time."""
 
 
 @dataclass(frozen=True)

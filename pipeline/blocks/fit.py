@@ -1,7 +1,7 @@
 """From a column of raw values to a typed Arrow array, and what did not fit.
 
 A column is looked at as a whole: when its values are all of the type that is expected, Arrow converts them at
-once (50–150 ns a value). Only a column with something odd in it is read value by value.
+once. Only a column with something odd in it is read value by value.
 """
 
 from __future__ import annotations
