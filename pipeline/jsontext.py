@@ -62,8 +62,8 @@ def decode(body: bytes) -> Decoded:
 def _is_all_there(body: bytes) -> bool:
     """Whether the keys at the top and their values account for every byte: then no key came twice.
 
-    A documented body has `extendedFields` twice. This look skips over the values, a fraction of decoding them; a body with white space
-    between its keys is looked at slowly.
+    A documented body has `extendedFields` twice. This look skips over the values, a fraction of decoding them; a body
+    with white space between its keys is looked at slowly.
     """
     try:
         top: dict[str, msgspec.Raw] = _TOP.decode(body)
