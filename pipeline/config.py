@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
+import math
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -352,17 +353,93 @@ class IdsConfig(Section):
 
 
 class LimitConfig(Section):
-    """So many calls in any so many seconds."""
+    """So many calls in any so many seconds; in a `fixed` window, from one multiple of them to the next.
+
+    Fixed windows begin at midnight of `window.timezone`: a day's budget that starts anew each night is one.
+    """
 
     calls: Whole = Field(ge=1, le=10_000_000)
     per_s: Seconds = Field(60.0, gt=0, le=_A_MONTH_S)
+    window: Literal["sliding", "fixed"] = "sliding"
+
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+
+
+class HoursConfig(Section):
+    """Other limits from one time of day to another, on some days; `to` may be on the next morning."""
+
+    from_: ClockTime = Field(alias="from")
+    to: ClockTime
+    days: list[Weekday] = Field(list(WEEKDAYS), min_length=1)  # on which it begins
+    limits: list[LimitConfig] = Field(min_length=1)
+
+    def holds_at(self, local: datetime) -> bool:
+        """Whether these hours are now, by the clock and the day of the window's zone."""
+        clock, day = local.time(), local.weekday()
+        if self.from_ < self.to:
+            return self.from_ <= clock < self.to and WEEKDAYS[day] in self.days
+        began = day if clock >= self.from_ else (day - 1) % 7
+        return (clock >= self.from_ or clock < self.to) and WEEKDAYS[began] in self.days
 
 
 class QuotaConfig(Section):
     """What the API allows. Without limits given: 60 calls a minute, which every brand has."""
 
     limits: list[LimitConfig] = [LimitConfig(calls=60, per_s=60)]
+    calendar: list[HoursConfig] = []  # the first whose hours are now counts, else `limits`
+    reserved_share: Number = Field(0.0, ge=0, lt=1)  # of every limit, left to others who use the same key
     max_in_flight: Whole = Field(64, ge=1, le=2048)
+
+    def limits_at(self, moment: datetime, zone: ZoneInfo | None) -> list[LimitConfig]:
+        """What this night may use of each limit at a moment, the reserved share taken off."""
+        local = moment.astimezone(zone)
+        hours = next((hours.limits for hours in self.calendar if hours.holds_at(local)), self.limits)
+        return [_less(limit, self.reserved_share) for limit in hours]
+
+    def spans(
+        self, start: datetime, end: datetime, zone: ZoneInfo | None
+    ) -> Iterator[tuple[datetime, datetime, list[LimitConfig]]]:
+        """The stretches of `start` … `end` (UTC) with the limits of each, in order."""
+        began, limits = start, self.limits_at(start, zone)
+        for moment in _clock_changes(self.calendar, start, end, zone):
+            now = self.limits_at(moment, zone)
+            if now != limits:
+                yield began, moment, limits
+                began, limits = moment, now
+        yield began, end, limits
+
+
+def _less(limit: LimitConfig, share: float) -> LimitConfig:
+    """What is left of a limit; one call at the least."""
+    return limit.model_copy(update={"calls": max(1, math.floor(limit.calls * (1 - share) + 1e-9))})
+
+
+def _clock_changes(
+    calendar: Sequence[HoursConfig], start: datetime, end: datetime, zone: ZoneInfo | None
+) -> list[datetime]:
+    """The moments between `start` and `end` at which some hours begin or end, in order."""
+    clocks = {clock for hours in calendar for clock in (hours.from_, hours.to)}
+    first = start.astimezone(zone).date() - timedelta(days=1)
+    days = (first + timedelta(days=later) for later in range((end - start).days + 4))
+    moments = {
+        datetime.combine(day, clock, zone).astimezone(UTC)
+        if zone
+        else datetime.combine(day, clock).astimezone(UTC)
+        for day in days
+        for clock in clocks
+    }
+    return sorted(moment for moment in moments if start < moment < end)
+
+
+class PlanConfig(Section):
+    """Who is asked first where not all fit: always new customers before known ones."""
+
+    order: Literal["oldest", "input", "likely_changed"] = "oldest"
+    max_age: Seconds = (
+        30 * 86_400.0
+    )  # likely_changed: whoever is unseen for longer comes before all other known ones
 
 
 class WindowConfig(Section):
@@ -427,6 +504,7 @@ class Config(Section):
     api: ApiConfig
     ids: IdsConfig
     quota: QuotaConfig = QuotaConfig()
+    plan: PlanConfig = PlanConfig()
     window: WindowConfig = WindowConfig()
     retry: RetryConfig = RetryConfig()
     work: WorkConfig = WorkConfig()
@@ -662,6 +740,7 @@ def _known_keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> list[tup
     """Every key of a model and of the models inside it."""
     keys: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
+        name = field.alias or name
         keys.append((*above, name))
         for inner in _models_in(field.annotation):
             keys += _known_keys(inner, (*above, name))

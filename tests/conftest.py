@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
@@ -22,8 +22,10 @@ from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 PASSWORD = "sandbox"
 
 # The same examples in every run: a change is judged by what it changed. `make fuzz` looks for new ones.
-settings.register_profile("steady", derandomize=True)
-settings.register_profile("wild", max_examples=2000)
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("wild", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS", "steady"))
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-from datetime import time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import ApiParams, Config, load_config, parse_assignment, parse_clock_time
+from pipeline.config import ApiParams, Config, QuotaConfig, load_config, parse_assignment, parse_clock_time
 from pipeline.errors import Exit, UsageError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -492,3 +494,55 @@ def test_any_parameters_load_or_are_told(
         assert "api.params" in exc.message
     else:
         assert set(config.api.params.model_fields_set) == set(params)
+
+
+CALENDAR = """
+calendar:
+  - {from: "22:00", to: "06:00", days: [fri], limits: [{calls: 3000}]}
+  - {from: "20:00", to: "06:00", limits: [{calls: 2000}]}
+limits: [{calls: 100}]
+reserved_share: 0.2
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "calls"),
+    [
+        (27, "21:59", 1600),  # a Friday
+        (27, "22:00", 2400),
+        (28, "05:59", 2400),  # Friday's night, on Saturday morning
+        (28, "06:00", 80),
+        (28, "22:00", 1600),
+        (29, "05:59", 1600),
+    ],
+)
+def test_the_calendar_gives_other_limits_by_hour(day: int, clock: str, calls: int) -> None:
+    """By the clock of the window's zone; hours past midnight belong to the day on which they began."""
+    quota = QuotaConfig.model_validate(yaml.safe_load(CALENDAR))
+    zone = ZoneInfo("Asia/Kolkata")
+    moment = datetime.combine(date(2026, 11, day), time.fromisoformat(clock), zone)
+    assert [limit.calls for limit in quota.limits_at(moment.astimezone(UTC), zone)] == [calls]
+
+
+def test_spans_tell_every_change_and_leave_no_gap() -> None:
+    """A window over two nights: each stretch with its limits, from the first moment to the last."""
+    quota = QuotaConfig.model_validate(yaml.safe_load(CALENDAR))
+    start, end = datetime(2026, 11, 27, 15, tzinfo=UTC), datetime(2026, 11, 28, 21, tzinfo=UTC)
+    spans = list(quota.spans(start, end, ZoneInfo("UTC")))
+    assert [(one.day, one.hour, limits[0].calls) for one, _, limits in spans] == [
+        (27, 15, 80),
+        (27, 20, 1600),
+        (27, 22, 2400),
+        (28, 6, 80),
+        (28, 20, 1600),
+    ]
+    assert spans[0][0] == start
+    assert spans[-1][1] == end
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_a_share_too_large_leaves_one_call() -> None:
+    """A reserve never stops the night altogether; none changes nothing."""
+    quota = QuotaConfig.model_validate({"limits": [{"calls": 2}], "reserved_share": 0.9})
+    assert quota.limits_at(datetime.now(UTC), None)[0].calls == 1
+    assert QuotaConfig().limits_at(datetime.now(UTC), None)[0].calls == 60
