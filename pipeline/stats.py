@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pipeline.outcome import Outcome
 
@@ -17,12 +18,15 @@ LATENCIES_KEPT = 1000
 class Tally:
     """Counts of the running process, for the progress line and `status`."""
 
-    planned: int = 0  # IDs to ask in this run
+    planned: int = 0  # IDs to ask in this run, as far as can be foreseen
+    deferred: int = 0  # due IDs that are foreseen to be left for another night
+    ends_at: datetime | None = None  # when the fetch is foreseen to end
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     calls: int = 0
     repeated: int = 0  # calls that had to be made again
     throttled: int = 0  # 429s among them
     in_flight: int = 0
+    allowed_in_flight: int = 0  # what the pace needs at the API's latency (fetch/concurrency.py)
     durable: int = 0  # journal records that survive a power loss
     began: float = field(default_factory=time.monotonic)
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
@@ -36,21 +40,28 @@ class Tally:
         """Calls per second since the run began."""
         return self.calls / max(1e-9, time.monotonic() - self.began)
 
+    def mean_latency_s(self) -> float | None:
+        """Of the last calls; None before the first."""
+        return sum(self.latencies_us) / len(self.latencies_us) / 1e6 if self.latencies_us else None
+
     def eta_s(self) -> float | None:
         """Seconds until all planned IDs are done at the pace so far; None while nothing is known."""
         elapsed = time.monotonic() - self.began
-        return (self.planned - self.done) * elapsed / self.done if self.done else None
+        return max(0, self.planned - self.done) * elapsed / self.done if self.done else None
 
     def to_json(self) -> bytes:
         """The counts, for `status`."""
         counts = {
             "pid": os.getpid(),
             "planned": self.planned,
+            "deferred": self.deferred,
+            "ends_at": self.ends_at.isoformat(timespec="seconds") if self.ends_at else None,
             "done": self.done,
             "calls": self.calls,
             "repeated": self.repeated,
             "throttled": self.throttled,
             "in_flight": self.in_flight,
+            "allowed_in_flight": self.allowed_in_flight,
             "durable": self.durable,
             "calls_per_s": self.rate(),
             "eta_s": self.eta_s(),

@@ -1,0 +1,116 @@
+"""Who is asked tonight, in which order, and when it ends. Plain arithmetic on IDs, quota and window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from pipeline.plan.allowance import Allowance
+
+A_CENTURY_S = 100 * 365 * 86_400
+"""Later than this no end is told: calendars end before some quotas do."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the last nights took; before the first, what is usual."""
+
+    calls_per_id: float = 1.0  # retries, second looks and pages of user groups counted in
+    latency_s: float = 0.0  # 0: not known
+    night_bytes_per_id: float = 4_000.0  # journal and parts of an ID asked for
+    snapshot_bytes_per_id: float = 2_000.0  # of an ID in the snapshot
+    memory_bytes: float = 450e6  # of both processes at their peak, before the first ID
+
+
+MEMORY_BYTES_PER_ID = 100.0
+"""Of the night's list, of who is done, of what is known, and of the sums at the end."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What tonight can cover. `fits` is None where no window ends the night."""
+
+    ids: int
+    done: int
+    due: int
+    asked: int
+    calls_per_s: float
+    calls_per_id: float
+    calls_needed: int
+    seconds_needed: float
+    fits: int | None
+    ends_at: datetime
+    window_ends: datetime | None
+    disk_bytes: int
+    memory_bytes: int
+
+    @property
+    def deferred(self) -> int:
+        """IDs that this plan leaves for another night."""
+        return self.due - self.asked
+
+
+def make_plan(
+    *,
+    ids: int,
+    due: int,
+    limit: int | None,
+    allowance: Allowance,
+    window_ends: datetime | None,
+    learned: Learned | None = None,
+    known: int = 0,
+) -> Plan:
+    """The plan for `due` of `ids` IDs. `limit` caps how many are asked; `known` are in the snapshot already."""
+    learned = learned or Learned()
+    wanted = due if limit is None else min(due, limit)
+    fits = None
+    if window_ends is not None:
+        calls = allowance.calls_until(window_ends)
+        fits = due if math.isinf(calls) else int(calls / learned.calls_per_id + 1e-6)
+    asked = wanted if fits is None else min(wanted, fits)
+    calls_needed = math.ceil(asked * learned.calls_per_id)
+    needed = allowance.seconds_for(calls_needed)
+    return Plan(
+        ids=ids,
+        done=ids - due,
+        due=due,
+        asked=asked,
+        calls_per_s=calls_needed / needed if needed else allowance.pace(),
+        calls_per_id=learned.calls_per_id,
+        calls_needed=calls_needed,
+        seconds_needed=needed,
+        fits=fits,
+        ends_at=allowance.start.astimezone(UTC) + timedelta(seconds=min(needed, A_CENTURY_S)),
+        window_ends=window_ends,
+        disk_bytes=round(
+            asked * learned.night_bytes_per_id + max(ids, known) * learned.snapshot_bytes_per_id
+        ),
+        memory_bytes=round(learned.memory_bytes + max(ids, known) * MEMORY_BYTES_PER_ID),
+    )
+
+
+def replanned(plan: Plan, allowance: Allowance, *, done: int, calls: int, limit: int | None = None) -> Plan:
+    """The plan as a running night has it, after so many verdicts and calls: what is left, at the rate of repeats seen.
+
+    The plan's own rate weighs as much as the first thousand verdicts.
+    """
+    seen = (calls + plan.calls_per_id * 1000) / (done + 1000)
+    left = make_plan(
+        ids=plan.ids,
+        due=max(0, plan.due - done),
+        limit=None if limit is None else max(0, limit - done),
+        allowance=allowance,
+        window_ends=plan.window_ends,
+        learned=Learned(calls_per_id=seen),
+    )
+    fits = None if left.fits is None else left.fits + done
+    return replace(
+        left,
+        done=plan.done,
+        due=plan.due,
+        asked=left.asked + done,
+        fits=fits,
+        disk_bytes=plan.disk_bytes,
+        memory_bytes=plan.memory_bytes,
+    )
