@@ -59,7 +59,7 @@ CUSTOMERS = Table(
             "body_hash",
             Kind.TEXT,
             "@body_hash",
-            "Hash of the answer's body: the same hash, nothing has changed.",
+            "Hash of the answer without its warnings and signed URLs: the same hash, nothing has changed.",
         ),
     ),
 )

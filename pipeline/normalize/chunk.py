@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import accounts
@@ -17,6 +17,8 @@ from pipeline.blocks.collect import Collected, Collector, Options, Reject, Unkno
 from pipeline.blocks.schema import RECORD, accounts_schema
 from pipeline.blocks.user_groups import GROUP_BLOCKS
 from pipeline.jsontext import Decoded, Json, UnreadableError, decode
+from pipeline.normalize.body_hash import body_hash
+from pipeline.normalize.next_dates import next_dates
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record, chunk_number, read_chunk
 from pipeline.store.ledger import CALLS, CALLS_SCHEMA, RECORD_BITS
@@ -69,6 +71,7 @@ class ChunkNormalizer:
         self._gathered = _Gathered()
         self._records: list[tuple[Any, ...]] = []
         self._calls: list[tuple[Any, ...]] = []
+        self._hashes: list[int] = []  # of the calls' bodies; 0 where no data came
         self._waiting = self._waiting_bytes = 0
         self._pages: list[bytes] = []  # of the answer whose record comes next
 
@@ -76,6 +79,7 @@ class ChunkNormalizer:
         """Take one record of chunk number `chunk`."""
         number = chunk << RECORD_BITS | len(self._calls)
         self._calls.append(_call_row(record, number))
+        self._hashes.append(0)
         if record.outcome == Outcome.PAGE:
             self._pages.append(record.body)
         elif record.outcome != Outcome.RETRIED:
@@ -89,8 +93,9 @@ class ChunkNormalizer:
         decoded = _decoded(customer_id, body)
         for page in self._pages:
             _append_page(decoded.doc, _decoded(customer_id, page).doc)
-        body_hash = hashlib.blake2b(b"".join((body, *self._pages)), digest_size=8).hexdigest()
-        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, body_hash, decoded.repeated)
+        hashed = body_hash(body, self._pages)
+        self._hashes[-1] = int(hashed, 16)
+        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, hashed, decoded.repeated)
         if decoded.problem:
             self._collector.reject(customer_id, "customers", "", decoded.problem, "")
         self._waiting += 1
@@ -120,7 +125,13 @@ class ChunkNormalizer:
             yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown)
         if self._records:
             yield accounts.OUTCOMES.name, _outcomes_part(self._records, night)
-        yield CALLS, pa.Table.from_arrays(_columns(self._calls, CALLS_SCHEMA), schema=CALLS_SCHEMA)
+        yield CALLS, self._calls_part()
+
+    def _calls_part(self) -> pa.Table:
+        told = pa.schema(list(CALLS_SCHEMA)[:-2])
+        hashes = pa.array(np.array(self._hashes, np.uint64))
+        dates = pa.array(next_dates(self._gathered.batches, len(self._calls)))
+        return pa.Table.from_arrays([*_columns(self._calls, told), hashes, dates], schema=CALLS_SCHEMA)
 
 
 def normalize_chunk(path: Path, parts: Path, normalizer: ChunkNormalizer) -> None:

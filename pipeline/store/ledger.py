@@ -29,8 +29,11 @@ CALLS_SCHEMA = pa.schema(
         ("body_bytes", pa.int32()),
         ("other_id", pa.int64()),
         (RECORD, pa.int64()),
+        ("body_hash", pa.uint64()),  # the number of customers.body_hash; 0: no body
+        ("next_date", pa.int32()),  # days since 1970 on which something expires next; 0: nothing
     ]
 )
+"""Rows stand in the order of their records. A part that an older version wrote may lack the last columns."""
 RECORD_BITS = 24
 """A record's number is its chunk's number and, in so many bits, its place there."""
 
@@ -78,10 +81,16 @@ class Ledger:
         found: Ints = self.customer_ids[(self.outcomes == Outcome.PARTIAL) & (self.verdicts == 1)]
         return found
 
-    def done(self, fresh_after: int) -> Ints:
-        """The IDs that need no new call: a final verdict, not older than `fresh_after` (µs since 1970)."""
+    def done(self, fresh_after: int, fresh_before: int | None = None) -> Ints:
+        """The IDs that need no new call: a final verdict, not older than `fresh_after` (µs since 1970).
+
+        Nor from later than `fresh_before`: a clock was wrong then, and nobody knows how old that answer is.
+        """
         final = [int(outcome) for outcome in Outcome if outcome.is_final]
-        found: Ints = self.customer_ids[np.isin(self.outcomes, final) & (self.fetched_at >= fresh_after)]
+        is_fresh = self.fetched_at >= fresh_after
+        if fresh_before is not None:
+            is_fresh &= self.fetched_at <= fresh_before
+        found: Ints = self.customer_ids[np.isin(self.outcomes, final) & is_fresh]
         return found
 
 
@@ -97,59 +106,121 @@ def _calls_parts(parts: Path) -> list[Path]:
 
 def read_ledger(parts: Path) -> Ledger:
     """Read the night's calls. Raises StorageError."""
-    calls = _read_calls(parts)
-    outcomes = calls["outcome"].to_numpy()
-    is_verdict = ~np.isin(outcomes, [int(one) for one in NO_VERDICTS])
-    ids, records = calls["customer_id"].to_numpy()[is_verdict], calls[RECORD].to_numpy()[is_verdict]
-    verdicts, fetched_at = outcomes[is_verdict], calls["fetched_at"].to_numpy()[is_verdict]
-    order = np.lexsort((records, verdicts != Outcome.FAILED, ids))
-    is_last = np.append(ids[order][1:] != ids[order][:-1], True)[: len(order)]
-    last = order[is_last]
+    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD])
+    throttled = int(np.count_nonzero(calls.pop("status") == 429))
+    is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
+    asked_in_vain = np.unique(calls["customer_id"][calls["outcome"] == Outcome.RETRIED])
+    records = len(is_verdict)
+    pages = int(np.count_nonzero(calls["outcome"] == Outcome.PAGE))
+    if not is_verdict.all():
+        calls = {name: calls.pop(name)[is_verdict] for name in list(calls)}  # one column twice at a time
+    groups = group_by_id(calls["customer_id"])
+    last = groups.last_that_counts(calls["outcome"] != Outcome.FAILED)
+    ids = calls["customer_id"][last]
+    distinct = len(ids) + len(np.setdiff1d(asked_in_vain, ids, assume_unique=True))
     return Ledger(
-        customer_ids=ids[last],
-        outcomes=verdicts[last],
-        fetched_at=fetched_at[last],
-        verdicts=np.diff(np.flatnonzero(is_last), prepend=-1),
-        stale_records=np.sort(records[order[~is_last]]),
-        calls=len(outcomes),
-        repeated=_repeated(calls["customer_id"].to_numpy()[outcomes != Outcome.PAGE]),
-        throttled=int(np.count_nonzero(calls["status"].to_numpy() == 429)),
-        records=len(outcomes),
-        **_answered(ids[last], verdicts[last], calls["other_id"].to_numpy()[is_verdict][last], records[last]),
+        customer_ids=ids,
+        outcomes=calls["outcome"][last],
+        fetched_at=calls["fetched_at"][last],
+        verdicts=groups.sizes(),
+        stale_records=np.sort(np.delete(calls[RECORD], last)),
+        calls=records,
+        repeated=records - pages - distinct,
+        throttled=throttled,
+        records=records,
+        **_answered(ids, calls["outcome"][last], calls["other_id"][last], calls[RECORD][last]),
     )
 
 
-def _repeated(asked: Ints) -> int:
-    """Calls beyond the first for an ID: retries, and second looks at partial answers. Pages are none."""
-    return len(asked) - len(np.unique(asked))
+@dataclass(frozen=True)
+class Groups:
+    """Rows brought together by ID: their places, IDs ascending, those of one ID in their own order."""
+
+    order: Ints
+    starts: Ints  # where in `order` each ID begins
+
+    def sizes(self) -> Ints:
+        """How many rows each ID has."""
+        return np.diff(self.starts, append=len(self.order)).astype(np.int32)
+
+    def last_that_counts(self, counts: Ints) -> Ints:
+        """Each ID's last row where `counts` is true; its last row at all, where none is."""
+        places = np.arange(len(self.order), dtype=np.int32)
+        best = np.maximum.reduceat(np.where(counts[self.order], places, -1), self.starts)
+        ends = np.append(self.starts[1:], len(self.order))[: len(self.starts)] - 1
+        last: Ints = self.order[np.where(best >= 0, best, ends)]
+        return last
+
+
+def group_by_id(ids: Ints) -> Groups:
+    """Bring the rows of each ID together."""
+    order = np.argsort(ids, kind="stable").astype(np.int32)
+    ordered = ids[order]
+    is_first = np.ones(len(ids), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return Groups(order, np.flatnonzero(is_first))
 
 
 def _answered(asked: Ints, verdicts: Ints, others: Ints, records: Ints) -> dict[str, Ints]:
     """Whose body each ID brought; of two identifiers of one customer the later answer counts."""
+    if not len(asked) or asked[0] >= 0:  # sorted: nobody was asked for by another identifier
+        return {"answered_ids": asked, "shadowed_records": np.empty(0, np.int64)}
     has_data = np.isin(verdicts, [int(one) for one in Outcome if one.has_data])
     answered = np.where(has_data & (asked < 0), others, asked)
     by_customer = np.lexsort((records, answered))
-    is_shadowed = np.append(answered[by_customer][1:] == answered[by_customer][:-1], False)[
-        : len(by_customer)
-    ]
+    is_shadowed = np.append(answered[by_customer][1:] == answered[by_customer][:-1], False)
     shadowed = by_customer[is_shadowed]
     return {"answered_ids": answered, "shadowed_records": np.sort(records[shadowed[has_data[shadowed]]])}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Every verdict of a night, in the order of the journal, and what its body said."""
+
+    customer_ids: Ints  # int64, as asked for
+    fetched_at: Ints  # int64, µs since 1970
+    outcomes: Ints  # int8
+    body_hashes: Ints  # uint64, 0: no body
+    next_dates: Ints  # int32, days since 1970, 0: none
+
+    def only(self, wanted: Ints) -> Verdicts:
+        """Those where `wanted` is true."""
+        columns = (self.customer_ids, self.fetched_at, self.outcomes, self.body_hashes, self.next_dates)
+        return Verdicts(*(column[wanted] for column in columns))
+
+
+def read_verdicts(parts: Path) -> tuple[Verdicts, int]:
+    """The night's verdicts, and how many records its journal has. Raises StorageError."""
+    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "body_hash", "next_date"])
+    is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
+    return Verdicts(*(calls.pop(name)[is_verdict] for name in list(calls))), len(is_verdict)
 
 
 def call_times_since(parts: Path, since: int) -> Ints:
     """When calls were made, in µs since 1970, sorted; only those after `since`. Newest chunks are read first."""
     found = [np.empty(0, np.int64)]
     for path in reversed(_calls_parts(parts)):
-        times = [batch.column("fetched_at").to_numpy() for batch in read_batches(path, ["fetched_at"])]
-        newest = np.concatenate([np.empty(0, np.int64), *times])
+        newest = _read_columns([path], ["fetched_at"])["fetched_at"]
         found.append(newest[newest > since])
         if len(newest) and newest.max() <= since:
             break
     return np.sort(np.concatenate(found))
 
 
-def _read_calls(parts: Path) -> pa.Table:
-    columns = ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD]
-    schema = pa.schema([CALLS_SCHEMA.field(name) for name in columns])
-    batches = [batch for path in _calls_parts(parts) for batch in read_batches(path, columns)]
-    return pa.Table.from_batches(batches, schema).combine_chunks()
+def _read_calls(parts: Path, columns: list[str]) -> dict[str, Ints]:
+    """These columns of all calls, one array each."""
+    return _read_columns(_calls_parts(parts), columns)
+
+
+def _read_columns(paths: list[Path], columns: list[str]) -> dict[str, Ints]:
+    """Columns that a part lacks are 0 there."""
+    dtypes = {name: CALLS_SCHEMA.field(name).type.to_pandas_dtype() for name in columns}
+    found: dict[str, list[Ints]] = {name: [np.empty(0, dtype)] for name, dtype in dtypes.items()}
+    for path in paths:
+        for batch in read_batches(path, columns):
+            for name, dtype in dtypes.items():
+                is_there = name in batch.schema.names
+                found[name].append(
+                    batch.column(name).to_numpy() if is_there else np.zeros(batch.num_rows, dtype)
+                )
+    return {name: np.concatenate(found.pop(name)) for name in columns}

@@ -29,7 +29,7 @@ def write_calls(
 ) -> None:
     """A chunk's list of calls; the n-th was answered at `fetched_at` + n."""
     rows = [
-        (customer_id, fetched_at + at, int(outcome), status, 0, 5, 10, 0, chunk << RECORD_BITS | at)
+        (customer_id, fetched_at + at, int(outcome), status, 0, 5, 10, 0, chunk << RECORD_BITS | at, 0, 0)
         for at, (customer_id, outcome) in enumerate(calls)
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(CALLS_SCHEMA)

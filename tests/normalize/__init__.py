@@ -1,0 +1,1 @@
+"""What a chunk becomes, piece by piece."""
