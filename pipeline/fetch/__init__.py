@@ -6,8 +6,10 @@ import asyncio
 import random
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import aiohttp
 from pydantic import SecretStr
@@ -18,15 +20,19 @@ from pipeline.fetch.auth import Auth, BasicAuth, OAuth
 from pipeline.fetch.breaker import Breaker, BreakerPolicy
 from pipeline.fetch.client import CallError, Client, ClientOptions, Question, Reply, open_session
 from pipeline.fetch.handoff import Handoff
+from pipeline.fetch.limits import ByCalendar
 from pipeline.fetch.outcomes import Action, Judgement, Trouble, judge
 from pipeline.fetch.pool import Pool, Tools
 from pipeline.fetch.query import query_string
-from pipeline.fetch.quota import Limit, Quota
+from pipeline.fetch.quota import Quota
 from pipeline.fetch.retry import RetryPolicy
+from pipeline.fetch.window import Ages
 from pipeline.outcome import Outcome
 from pipeline.stats import Tally
 
 TICK_S = 0.5
+PATIENCE_S = 3600.0
+"""A night does not wait longer than this for its next call, window or not: a later start goes on."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,7 +49,7 @@ class FetchJob:
     second_looks: Sequence[
         Question
     ] = ()  # to ask once more at the end: answered partially by an earlier start
-    spent: Sequence[float] = ()  # ages in seconds of calls that earlier starts made, the oldest first
+    spent: Ages = ()  # ages in seconds of calls that earlier starts made, the oldest first
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -64,11 +70,15 @@ def fetch(job: FetchJob, questions: Iterator[Question]) -> None:
 
 
 async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
-    limits = job.config.quota
-    async with open_session(limits.max_in_flight, tells_when_sent=bool(limits.limits)) as session:
+    most, timetable = job.config.quota.max_in_flight, timetable_of(job.config)
+    async with open_session(most, tells_when_sent=bool(timetable.every)) as session:
         handoff = Handoff(job.sock, job.tally)
         await handoff.open()
-        pool = Pool(_tools(job, session, handoff), limits.max_in_flight)
+        quota = Quota(timetable, spent=job.spent)
+        quota.patience_s = PATIENCE_S
+        if job.stop_in_s is not None:
+            quota.ends_at = time.monotonic() + job.stop_in_s
+        pool = Pool(_tools(job, session, handoff, quota), most)
         _stop_on_signals(pool)
         _stop_at_window_end(pool, job.stop_in_s)
         await _run(pool, handoff, job, questions)
@@ -105,14 +115,19 @@ async def _until_handed_over(
     return failure
 
 
-def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff) -> Tools:
+def timetable_of(config: Config) -> ByCalendar:
+    """Which limits hold when, as the config says: by the clocks of the window's zone."""
+    zone = config.window.timezone
+    return ByCalendar(config.quota, ZoneInfo(zone) if zone else None)
+
+
+def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff, quota: Quota) -> Tools:
     retry = job.config.retry
-    limits = [Limit(limit.calls, limit.per_s) for limit in job.config.quota.limits]
     breaker = BreakerPolicy(limit_s=retry.outage_s, never_reached_limit_s=min(10.0, retry.outage_s))
     return Tools(
         client=Client(session, client_options(job.config, job.embed)),
         auth=auth_for(job.config, job.secret, session),
-        quota=Quota(limits, spent=job.spent),
+        quota=quota,
         handoff=handoff,
         breaker=Breaker(breaker),
         retry=RetryPolicy(retry.max_attempts, retry.max_wait_s),

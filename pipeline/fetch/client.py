@@ -21,6 +21,8 @@ from pipeline.fetch.outcomes import Trouble
 UNIX_TIMES_FROM = 1e9
 """A reset above this is a time of day, not a number of seconds."""
 MAX_RESET_DIGITS = 12
+CONNECT_TIMEOUT_S = 10.0
+"""A host that does not even take a connection for so long is not there."""
 REQUEST_ID_HEADER = "X-Cap-Requestid"
 REQUEST_ID_CHARS = 200
 
@@ -105,10 +107,12 @@ class Client:
         headers: dict[str, str],
         on_sent: Callable[[], None] | None = None,
         offset: int | None = None,
+        on_heard: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Ask for one customer. The deadline covers the whole act: connect, headers, body.
 
-        `on_sent` is called when the request is on its way. Raises CallError when no whole answer came.
+        `on_sent` is called when the request is on its way, `on_heard` when the answer begins. Raises CallError when no
+        whole answer came.
         """
         url = self._url(question, offset)
         began = time.perf_counter_ns()
@@ -119,7 +123,10 @@ class Client:
                     url, headers=headers, allow_redirects=False, trace_request_ctx=on_sent
                 ) as response,
             ):
+                on_heard()
                 body = await read_body(response, self._options.max_body_bytes)
+        except aiohttp.ConnectionTimeoutError as exc:
+            raise CallError(Trouble.CONNECT, "cannot connect: no answer in time", _since(began)) from exc
         except TimeoutError as exc:
             raise CallError(Trouble.TIMEOUT, "no whole answer in time", _since(began)) from exc
         except LargerThanAllowedError as exc:
@@ -210,7 +217,9 @@ def _clean(header: str) -> str:
     return header[:REQUEST_ID_CHARS].encode("utf-8", "replace").decode()
 
 
-def open_session(max_in_flight: int, *, tells_when_sent: bool = True) -> aiohttp.ClientSession:
+def open_session(
+    max_in_flight: int, *, tells_when_sent: bool = True, connect_timeout_s: float = CONNECT_TIMEOUT_S
+) -> aiohttp.ClientSession:
     """The night's one session: as many connections as calls in flight, no cookies kept between customers.
 
     `tells_when_sent`: whether `Client.get` calls its `on_sent`; without limits nobody needs it, and it costs.
@@ -218,7 +227,7 @@ def open_session(max_in_flight: int, *, tells_when_sent: bool = True) -> aiohttp
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=max_in_flight, keepalive_timeout=30),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
         trace_configs=[_telling_when_sent()] if tells_when_sent else [],
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.errors import ExportError, JournalError, StorageError
+from pipeline.errors import ExportError, HelperError, JournalError, StorageError
 from pipeline.stats import Tally
 
 FRAME_RECORDS = 256
@@ -68,11 +68,14 @@ class Handoff:
                 await self._send(HEAD.pack(sum(records for _, records in taken), len(payload)) + payload)
 
     def _take_a_frame(self) -> list[tuple[bytes, int]]:
-        """The oldest records, up to the one that makes the frame full: a journal's frame has its limit."""
-        count = size = 0
-        while count < len(self._waiting) and size < FRAME_BYTES:
-            size += len(self._waiting[count][0])
-            count += 1
+        """The oldest records, up to the one that makes the frame full: a journal's frame has its limit.
+
+        While all slots are taken more gathers than a frame holds; frames that grew with it would cost a death more.
+        """
+        count = size = records = 0
+        while count < len(self._waiting) and size < FRAME_BYTES and records < FRAME_RECORDS:
+            packed, together = self._waiting[count]
+            size, records, count = size + len(packed), records + together, count + 1
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         self._waiting_bytes -= size
         return taken
@@ -128,7 +131,7 @@ class Handoff:
     def _other_side_ended(self) -> None:
         """Whoever waits for a slot or for the end must not wait for ever."""
         if not self._finished.is_set() and self._broken is None:
-            self._broken = StorageError(
+            self._broken = HelperError(
                 "The normalizing process ended unexpectedly (out of memory?).",
                 "Nothing that was acknowledged is lost: `run` goes on where it stopped.",
             )

@@ -1,7 +1,7 @@
 """The worker pool: IDs in, journalled verdicts out. `fetch` is the door of this room.
 
-One feeder puts IDs into a bounded queue, retries that are due first; workers take them, wait for their
-turn, ask, judge, and hand the reply over. The only way back is a retry.
+One feeder puts IDs into a bounded queue, retries that are due first; as many workers as the gate lets in take
+them, wait for their turn, ask, judge, and hand the reply over. The only way back is a retry.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import asyncio
 import heapq
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipeline.errors import ExportError, RefusedError, RetriableError, StoppedEr
 from pipeline.fetch.auth import Auth
 from pipeline.fetch.breaker import Breaker
 from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Question, Reply, retry_after_s
+from pipeline.fetch.concurrency import Gate
 from pipeline.fetch.handoff import Handoff
 from pipeline.fetch.outcomes import Action, Judgement, Trouble, brings_nothing_new, judge
 from pipeline.fetch.quota import Quota, Turn
@@ -37,6 +40,8 @@ MIN_PAUSE_S = 1.0
 STALE_TURN_S = 0.05
 """A turn that had to wait longer than this for a token is let go."""
 FAILED_BODY_BYTES = 64 * 1024
+CHARGED_KEPT = 100
+"""So many of the last attempts that failed for the server's fault are given back when it turns out to be an outage."""
 NO_PROGRESS: dict[str, Any] = {
     "outcome": Outcome.PARTIAL,
     "code": Trouble.NO_PROGRESS,
@@ -83,6 +88,7 @@ class Pool:
     def __init__(self, tools: Tools, workers: int) -> None:
         self._tools = tools
         self._workers = workers
+        self._gate = Gate(workers, tools.quota.pace_per_s, tools.tally)
         self._queue: asyncio.Queue[Item] = asyncio.Queue(maxsize=workers)
         self._retries: list[tuple[float, int, Item]] = []  # min-heap of (due time, ticket, item)
         self._second_looks: list[Item] = []
@@ -96,6 +102,10 @@ class Pool:
         self._renewed: dict[str, str] = {}  # the headers that came of the last 401
         self._renewed_is_proven = False  # they have opened the API since
         self._tasks: list[asyncio.Task[None]] = []
+        self._witness: Question | None = None  # whoever was answered last: fails only where the API does
+        self._charged: deque[Item] = deque(
+            maxlen=CHARGED_KEPT
+        )  # whose last attempt failed for the server's fault
 
     async def run(self, questions: Iterator[Question], second_looks: Iterable[Question] = ()) -> None:
         """Ask for all, then once more for the `second_looks`: partial answers of an earlier start.
@@ -190,25 +200,55 @@ class Pool:
         me = asyncio.current_task()
         assert me is not None
         while self._stopping is None:
-            item = await self._queue.get()
+            async with self._gate:
+                await self._work_once(me)
+
+    async def _work_once(self, me: asyncio.Task[None]) -> None:
+        item = await self._queue.get()
+        self._changed.set()
+        try:
+            await self._ask(item, me)
+        except Exception as exc:  # the night's end or a bug: `run` raises it when all calls have ended
+            self.stop(exc)
+        finally:
+            self._under_way -= 1
             self._changed.set()
-            try:
-                await self._ask(item, me)
-            except Exception as exc:  # the night's end or a bug: `run` raises it when all calls have ended
-                self.stop(exc)
-            finally:
-                self._under_way -= 1
-                self._changed.set()
 
     async def _ask(self, item: Item, me: asyncio.Task[None]) -> None:
-        """A call. While the API is down, one at a time, each for another ID: one alone proves nothing."""
+        """A call. While the API is down, or may be, one at a time."""
         breaker = self._tools.breaker
-        if breaker.is_open:
+        if breaker.is_open or self._is_in_doubt(item):
             async with self._probing:
                 if breaker.is_open:
                     await asyncio.sleep(breaker.probe_wait_s())
-                    await self._call(item, me)
+                if breaker.is_open or self._is_in_doubt(item):
+                    await self._probe(item, me)
                     return
+        await self._call(item, me)
+
+    def _is_in_doubt(self, item: Item) -> bool:
+        """Whether an ID has one attempt left and is perhaps not to blame: nobody else was answered since it failed.
+
+        Where few IDs are left their failures are too few to open the breaker.
+        """
+        is_last = item.attempts == self._tools.retry.max_attempts - 1
+        return is_last and self._witness is not None and self._has_failed_with_all(item)
+
+    def _has_failed_with_all(self, item: Item) -> bool:
+        return item.answers_at_trouble == self._tools.breaker.answers and not item.fails_alone
+
+    async def _probe(self, item: Item, me: asyncio.Task[None]) -> None:
+        """Is the API there? Each probe is for another ID: one alone proves nothing, for it may fail for ever.
+
+        Where an ID has failed before, whoever was answered last is asked before it: a call that brings certainty.
+        """
+        if self._witness is not None and item.answers_at_trouble is not None:
+            if await self._fails_now(self._witness, me):
+                self._tools.breaker.doubted()
+                self._give_attempts_back()
+            if self._tools.breaker.is_open:
+                self._retry_in(0.0, item)
+                return
         await self._call(item, me)
 
     async def _call(self, item: Item, me: asyncio.Task[None]) -> None:
@@ -221,16 +261,43 @@ class Pool:
             return
         if self._stopping is not None:
             return
-        self._calling.add(me)
-        self._tools.tally.in_flight += 1
-        try:
+        with self._in_a_call(me):
             reply, judged = await self._asked(item, turn)
             if judged.next_offset is not None:
                 reply, judged = await self._with_pages(item, reply, judged)
             await self._settle(item, reply, judged)
+
+    @contextmanager
+    def _in_a_call(self, me: asyncio.Task[None]) -> Iterator[None]:
+        """Whoever is in a call is let end it, whatever happens meanwhile."""
+        self._calling.add(me)
+        self._tools.tally.in_flight += 1
+        try:
+            yield
         finally:
             self._tools.tally.in_flight -= 1
             self._calling.discard(me)
+
+    async def _fails_now(self, witness: Question, me: asyncio.Task[None]) -> bool:
+        """One more call for an ID that was answered before; whether it failed for the server's fault."""
+        item = Item(witness)
+        try:
+            item.used_headers, turn = await self._turn()
+        except RetriableError as exc:
+            self._count_outage(exc.message)
+            return True
+        if self._stopping is not None:
+            return False
+        with self._in_a_call(me):
+            reply, judged = await self._asked(item, turn)
+            await self._journal_repeat(item, reply, judged)
+            if judged.is_outage:
+                self._count_outage(judged.reason, reply.latency_us)
+            elif judged.action is Action.THROTTLE:
+                self._hold_back(reply, judged)
+            else:
+                self._tools.breaker.answered(reply.latency_us / 1e6, is_first=False)
+            return judged.is_outage
 
     async def _turn(self) -> tuple[dict[str, str], Turn]:
         """The headers of now, and a turn. A call leaves when its turn comes: those that had to wait for a
@@ -266,14 +333,21 @@ class Pool:
         """The reply and its judgement; where no answer came, a reply of nothing and why."""
         item.calls += 1
         self._tools.tally.calls += 1
+        number = self._gate.begins()
+        turn.leaves()
         try:
-            reply = await self._tools.client.get(item.question, item.used_headers, turn.sent, offset)
+            reply = await self._tools.client.get(
+                item.question, item.used_headers, turn.sent, offset, turn.heard
+            )
         except BodyTooLargeError as exc:
             judged = Judgement(Action.GIVE_UP, Outcome.FAILED, exc.code, exc.message)
             return _no_reply(exc.latency_us), judged
         except CallError as exc:
             judged = Judgement(Action.RETRY, Outcome.RETRIED, exc.code, exc.message, is_outage=True)
             return _no_reply(exc.latency_us), judged
+        finally:
+            turn.over()
+            self._gate.ends(number)
         self._tools.tally.latencies_us.append(reply.latency_us)
         if reply.used_up_s is not None:
             self._tools.quota.pause(min(reply.used_up_s, self._tools.retry.max_wait_s))
@@ -287,12 +361,14 @@ class Pool:
             await self._settle_outage(item, reply, judged)
             return
         if judged.action is not Action.THROTTLE:
-            self._tools.breaker.answered()
+            self._tools.breaker.answered(reply.latency_us / 1e6, is_first=item.calls == 1)
         if judged.action not in (Action.REAUTHENTICATE, Action.THROTTLE):
             item.reauthenticated = False
             self._renewed_is_proven |= item.used_headers == self._renewed
         match judged.action:
             case Action.ACCEPT | Action.GIVE_UP:
+                if judged.action is Action.ACCEPT:
+                    self._witness = item.question
                 item.attempts += 1
                 await self._verdict(item, reply, judged)
             case Action.RETRY:
@@ -308,15 +384,14 @@ class Pool:
         """The server's trouble. While the breaker is open, or nobody listens, it costs the ID no attempt."""
         may_be_the_id = judged.code != Trouble.CONNECT
         if not (may_be_the_id and self._fails_alone(item)) or self._tools.breaker.is_open:
-            self._count_outage(judged.reason)
-        if self._tools.breaker.is_open:
-            await self._journal_repeat(item, reply, judged)
-            self._retry_in(0.0, item)
-        elif may_be_the_id:
+            self._count_outage(judged.reason, reply.latency_us, is_first=item.calls == 1)
+        is_open = self._tools.breaker.is_open
+        if may_be_the_id and not is_open:
+            self._charged.append(item)
             await self._retry_or_fail(item, reply, judged)
         else:
             await self._journal_repeat(item, reply, judged)
-            self._retry_in(self._tools.retry.base_s, item)
+            self._retry_in(0.0 if is_open else self._tools.retry.base_s, item)
 
     def _fails_alone(self, item: Item) -> bool:
         """Whether others were answered between two failures of this ID: then they say nothing of the API."""
@@ -325,11 +400,20 @@ class Pool:
         item.answers_at_trouble = answers
         return item.fails_alone
 
-    def _count_outage(self, reason: str) -> None:
+    def _count_outage(self, reason: str, latency_us: int = 0, *, is_first: bool = False) -> None:
         breaker = self._tools.breaker
-        breaker.failed(reason)
+        was_open = breaker.is_open
+        breaker.failed(reason, latency_us / 1e6, is_first=is_first)
+        if breaker.is_open and not was_open:
+            self._give_attempts_back()
         if breaker.has_lasted_too_long():
             self.stop(_outage(breaker.last_reason))
+
+    def _give_attempts_back(self) -> None:
+        """An outage has begun before it was told: what failed last has failed for it, too."""
+        for item in self._charged:
+            item.attempts = max(0, item.attempts - 1)
+        self._charged.clear()
 
     async def _verdict(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """Journal the verdict. A second look that fails leaves the partial answer standing."""
@@ -360,6 +444,15 @@ class Pool:
 
     async def _throttled(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """Too fast: all wait, and this ID loses no attempt."""
+        self._hold_back(reply, judged)
+        if self._is_singled_out(item):
+            await self._verdict(item, reply, judged._replace(action=Action.GIVE_UP, outcome=Outcome.FAILED))
+            return
+        await self._journal_repeat(item, reply, judged)
+        self._retry_in(0.0, item)
+
+    def _hold_back(self, reply: Reply, judged: Judgement) -> None:
+        """A pause for everyone, as long as the server asks for, and half the pace from then on."""
         self._tools.tally.throttled += 1
         self._tools.breaker.throttled(judged.reason)
         if self._tools.breaker.has_lasted_too_long():
@@ -369,11 +462,6 @@ class Pool:
         wait = window if asked_for is None else max(asked_for, min(MIN_PAUSE_S, window))
         self._tools.quota.slow_down()
         self._tools.quota.pause(min(wait, self._tools.retry.max_wait_s))
-        if self._is_singled_out(item):
-            await self._verdict(item, reply, judged._replace(action=Action.GIVE_UP, outcome=Outcome.FAILED))
-            return
-        await self._journal_repeat(item, reply, judged)
-        self._retry_in(0.0, item)
 
     def _is_singled_out(self, item: Item) -> bool:
         """Whether this ID is turned away again and again while others are answered."""

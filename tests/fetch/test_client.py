@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import aiohttp
@@ -311,3 +313,19 @@ def test_one_call_outside_a_night_tells_what_it_met() -> None:
     probe = ask_once(config(f"http://127.0.0.1:{unused_port()}"), SecretStr("pw"), [], ID)
     assert probe.reply is None
     assert (probe.judged.action, probe.judged.code) == (Action.RETRY, Trouble.CONNECT)
+
+
+async def test_a_host_that_takes_no_connection_is_told_apart_from_a_slow_one() -> None:
+    """A listener whose queue is full swallows connections, as a firewall does: it cannot be the ID's fault."""
+    with socket.socket() as deaf, ExitStack() as stack:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # fill its queue
+            knocking = stack.enter_context(socket.socket())
+            knocking.setblocking(False)
+            knocking.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with open_session(1, connect_timeout_s=0.3) as session:
+            with pytest.raises(CallError) as caught:
+                await Client(session, ClientOptions(url, "")).get(Question(1), {})
+    assert caught.value.code == Trouble.CONNECT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -512,3 +513,105 @@ def test_errors_that_end_a_night_have_exit_codes() -> None:
     for error in (StoppedError, RefusedError, StorageError, UsageError):
         assert issubclass(error, ExportError)
         assert error("x").exit_code.value > 1
+
+
+async def test_an_api_that_fails_most_calls_is_an_outage_and_costs_no_id_its_attempts() -> None:
+    """Two in three fail for some time, never twenty in a row: the night pauses, and no ID ends as failed."""
+    rng, calls = random.Random(3), 0
+
+    async def api(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls > 20 and calls < 150 and rng.random() < 0.7:
+            return web.Response(status=502)
+        return web.json_response({"id": int(request.path.split("/")[-1])})
+
+    async with serving(api) as url:
+        night = Night(url, workers=8, breaker=replace(QUICK_BREAKER, first_probe_s=0.01, max_probe_s=0.02))
+        assert await night.run(range(1, 301)) is None
+    assert Counter(ends(night).values()) == Counter({Outcome.EXPORTED: 300})
+    assert_every_call_is_journalled(night, calls)
+
+
+async def test_an_api_that_goes_on_failing_most_calls_stops_the_night() -> None:
+    """What was answered is kept, what was not is due: nobody is failed for the API's trouble."""
+    calls = 0
+
+    async def api(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls > 20 and calls % 4:
+            return web.Response(status=502)
+        return web.json_response({"id": int(request.path.split("/")[-1])})
+
+    async with serving(api) as url:
+        breaker = BreakerPolicy(limit_s=1.0, first_probe_s=0.05)
+        stopped = await (night := Night(url, workers=8, breaker=breaker)).run(range(1, 301))
+    assert isinstance(stopped, StoppedError)
+    assert Outcome.FAILED not in ends(night).values()
+
+
+@pytest.mark.parametrize("left", [1, 3, 12])
+async def test_an_outage_when_few_ids_are_left_fails_none(left: int) -> None:
+    """Their failures are too few to open the breaker; whoever was answered before is asked, and fails too."""
+    asked: Counter[int] = Counter()
+
+    async def api(request: web.Request) -> web.StreamResponse:
+        customer_id = int(request.path.split("/")[-1])
+        asked[customer_id] += 1
+        is_down = sum(asked.values()) > 100 - left
+        return web.Response(status=500) if is_down else web.json_response({"id": customer_id})
+
+    async with serving(api) as url:
+        night = Night(url, workers=1, breaker=BreakerPolicy(limit_s=1.0, first_probe_s=0.05))
+        stopped = await night.run(range(1, 101))
+    assert isinstance(stopped, StoppedError)
+    assert stopped.publish
+    assert Counter(ends(night).values()) == Counter({Outcome.EXPORTED: 100 - left})
+    assert_every_call_is_journalled(night, sum(asked.values()))
+
+
+async def test_after_a_late_outage_the_last_ids_are_answered() -> None:
+    """The API comes back: the IDs that failed with it have their answers, and all attempts left for it."""
+    began: float | None = None
+    asked = 0
+
+    async def api(request: web.Request) -> web.StreamResponse:
+        nonlocal asked, began
+        asked += 1
+        if asked > 97 and began is None:
+            began = time.monotonic()
+        if began is not None and time.monotonic() < began + 1.5:
+            return web.Response(status=500)
+        return web.json_response({"id": int(request.path.split("/")[-1])})
+
+    async with serving(api) as url:
+        night = Night(url, workers=4)
+        assert await night.run(range(1, 101)) is None
+    assert Counter(ends(night).values()) == Counter({Outcome.EXPORTED: 100})
+
+
+async def test_the_last_ids_of_a_night_may_be_those_that_always_fail() -> None:
+    """Nobody else is left to be answered; whoever was before is asked once more, and then it is their own fault."""
+    async with serving(one_bad_apple({99, 100}, lambda: web.Response(status=500))) as url:
+        night = Night(url, workers=1)
+        assert await night.run(range(1, 101)) is None
+    assert {n for n, end in ends(night).items() if end is Outcome.FAILED} == {99, 100}
+    assert night.other_side.calls()[100] == night.retry.max_attempts
+    assert sum(night.other_side.calls().values()) <= 98 + 2 * night.retry.max_attempts + 2
+
+
+async def test_a_host_that_swallows_every_call_is_given_up_after_one_timeout() -> None:
+    """It takes connections and never answers: one round of timeouts says enough."""
+
+    async def api(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(60.0)
+        return web.Response()
+
+    async with serving(api) as url:
+        breaker = BreakerPolicy(limit_s=900.0, never_reached_limit_s=0.5)
+        night = Night(url, workers=8, timeout_s=1.0, breaker=breaker)
+        began = time.monotonic()
+        assert isinstance(await night.run(range(100)), StoppedError)
+    assert time.monotonic() - began < 4.0
+    assert night.tally.calls <= 16
