@@ -22,12 +22,11 @@ from pipeline.ids import IdReader
 from pipeline.night import Options, embed_of, plan_night
 from pipeline.night.listing import csv_spec
 from pipeline.store.atomic import make_folder, storage_errors
+from pipeline.store.snapshots import open_snapshots
 from pipeline.store.workspace import Workspace
 
 PROBE_ID = 1
 """An ID that no customer has: the answer «not found» proves that everything in between works."""
-BYTES_PER_ID = 3_000
-"""Of journal, parts and snapshot together, a customer's share with every embed: an estimate, to warn in time."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def examine(config: Config, now: datetime) -> list[Finding]:
         _try("IDs", lambda: _ids(config)),
         _try("workspace", lambda: _folder(config.work.path)),
         _try("lock", lambda: _lock(config)),
-        _try("output", lambda: _folder(Path(config.output.url))),
+        _try("output", lambda: _output(config)),
         _try("disk", lambda: _disk(config, now)),
         _try("quota", lambda: _quota(config, now)),
         _try("host", lambda: _host(config)),
@@ -88,6 +87,13 @@ def _folder(path: Path) -> str:
     return f"{path} can be written"
 
 
+def _output(config: Config) -> str:
+    snapshots = open_snapshots(config)
+    snapshots.check()
+    live = snapshots.current()
+    return f"{snapshots.url} can be written; {f'{live.snapshot} is live' if live else 'nothing is live yet'}"
+
+
 def _lock(config: Config) -> str:
     holder = Workspace(config.work.path).holder()
     return "free" if holder is None else f"a run is under way (process {holder})"
@@ -97,8 +103,9 @@ def _disk(config: Config, now: datetime) -> str:
     if config.ids.paths == ["-"]:
         return "not estimated: the IDs come from standard input"
     plan = plan_night(config, Options(now=lambda: now))
-    places = (config.work.path, make_folder(Path(config.output.url)))
-    needed, free = plan.asked * BYTES_PER_ID, min(shutil.disk_usage(place).free for place in places)
+    output = [] if "://" in config.output.url else [make_folder(Path(config.output.url))]
+    places = [config.work.path, *output]
+    needed, free = plan.disk_bytes, min(shutil.disk_usage(place).free for place in places)
     if needed > free:
         raise StorageError(
             f"Tonight needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,25 +50,36 @@ class MergedTable:
 
 @dataclass(frozen=True)
 class TableInputs:
-    """Where a table's rows come from. `previous` are the last snapshot's files, in order."""
+    """Where a table's rows come from. `previous` are the last snapshot's files, in order, read once, one at a time."""
 
     schema: pa.Schema
     parts: Sequence[Path]
-    previous: Sequence[Path]
+    previous: Iterable[Path]
     compression: str
 
 
-def merge_table(inputs: TableInputs, ledger: Ledger, replaced: Ints, folder: Path) -> MergedTable:
+def keep_in_place(_file: Path) -> None:
+    """What becomes of a finished file that is where it belongs."""
+
+
+def merge_table(
+    inputs: TableInputs,
+    ledger: Ledger,
+    replaced: Ints,
+    folder: Path,
+    deliver: Callable[[Path], None] = keep_in_place,
+) -> MergedTable:
     """Write a table's files into `folder`; rows of `replaced` customers (sorted IDs) leave the last snapshot.
 
-    Raises StorageError.
+    Each file is handed to `deliver` when it is finished. Raises StorageError.
     """
     rows_each = max(1024, min(32_768, BUFFERED_ROWS // (min(FAN_IN, len(inputs.parts)) + 1)))
     tonight = [_Counted(_fresh_rows(path, inputs.schema, ledger, rows_each)) for path in inputs.parts]
     before = _Counted(_aligned_files(inputs.previous, inputs.schema, rows_each))
     kept = _Counted(_without(before, replaced))
     with _few(tonight, inputs, rows_each) as few:
-        table = write_files(_merge_sorted([*few, kept]), inputs.schema, folder, inputs.compression)
+        rows = _merge_sorted([*few, kept])
+        table = write_files(rows, inputs.schema, folder, inputs.compression, deliver)
     return MergedTable(table, sum(one.rows for one in tonight), kept.rows, before.rows - kept.rows)
 
 
@@ -155,7 +166,7 @@ def _without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
     return batch.filter(pa.array(~stale)) if stale.any() else batch
 
 
-def _aligned_files(paths: Sequence[Path], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+def _aligned_files(paths: Iterable[Path], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
     for path in paths:
         for batch in read_batches(path, batch_rows=rows):
             yield _aligned(batch, schema, path)
@@ -267,10 +278,16 @@ class _HashingFile:
         return self._sha256.hexdigest()
 
 
-def write_files(batches: Batches, schema: pa.Schema, folder: Path, compression: str) -> ManifestTable:
+def write_files(
+    batches: Batches,
+    schema: pa.Schema,
+    folder: Path,
+    compression: str,
+    deliver: Callable[[Path], None] = keep_in_place,
+) -> ManifestTable:
     """Write rows as `<table>/part-00000.parquet …`, a new file at 256 MB; an empty table has one empty file.
 
-    Raises StorageError.
+    Each file is handed to `deliver` when it is finished. Raises StorageError.
     """
     make_folder(folder)
     files: list[ManifestFile] = []
@@ -281,6 +298,7 @@ def write_files(batches: Batches, schema: pa.Schema, folder: Path, compression: 
             path = folder / f"part-{len(files):05d}.parquet"
             file, batch = _write_one_file(path, schema, compression, batch, source)
             files.append(file)
+            deliver(path)
         sync_folder(folder)
     return ManifestTable(
         rows=sum(file.rows for file in files), files=files, schema_fingerprint=fingerprint(schema)

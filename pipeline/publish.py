@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from itertools import count
+from types import EllipsisType
 
 from pipeline import __version__
-from pipeline.errors import HeldError, UsageError
-from pipeline.store.snapshots import Manifest, ManifestCheck, ManifestTable, Pointer, Snapshots
+from pipeline.errors import HeldError, TakenError, UsageError
+from pipeline.store.snapshots import Draft, Manifest, ManifestCheck, ManifestTable, Pointer, Snapshots
 
 SCHEMA_VERSION = 1
 """Raised when a table changes in a way that readers notice."""
+
+
+FAILURES_TOLD = 3
+
+_STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
+_STAMP_CHARS = len("2026-11-22T051207Z")
 
 
 def snapshot_name(now: datetime) -> str:
@@ -18,12 +28,24 @@ def snapshot_name(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
 
 
-def free_name(snapshots: Snapshots, now: datetime) -> str:
-    """A name that no whole snapshot has; a second one within a second gets a suffix, and sorts behind."""
-    name, suffix, taken = snapshot_name(now), 1, set(snapshots.complete())
-    while (candidate := name if suffix == 1 else f"{name}-{suffix:02d}") in taken:
-        suffix += 1
-    return candidate
+def begin(snapshots: Snapshots, now: datetime) -> Draft:
+    """A snapshot under way, by a name that no other has and that sorts behind all; one that comes within the same
+    second, or after the clock went back, gets a suffix.
+
+    Raises StorageError.
+    """
+    taken = snapshots.complete()
+    newest = max(filter(_STAMPED.match, taken), default="")
+    for name in _names(max(snapshot_name(now), newest[:_STAMP_CHARS])):
+        if name > newest:
+            with suppress(TakenError):  # by a publisher on another machine
+                return snapshots.begin(name)
+    raise AssertionError("the names have no end")
+
+
+def _names(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{suffix:02d}" for suffix in count(2))
 
 
 def make_manifest(
@@ -57,8 +79,8 @@ def make_manifest(
 
 
 def failed_checks(manifest: Manifest) -> list[ManifestCheck]:
-    """The checks that hold this snapshot back."""
-    return [check for check in manifest.checks if not check.passed]
+    """The checks that hold this snapshot back; one that only warns does not."""
+    return [check for check in manifest.checks if not check.passed and check.severity == "hold"]
 
 
 def is_held(manifest: Manifest) -> bool:
@@ -67,18 +89,25 @@ def is_held(manifest: Manifest) -> bool:
 
 
 def swing(
-    snapshots: Snapshots, manifest: Manifest, now: datetime, forced_reason: str | None = None
+    snapshots: Snapshots,
+    manifest: Manifest,
+    now: datetime,
+    forced_reason: str | None = None,
+    *,
+    instead_of: str | EllipsisType | None = ...,
 ) -> Pointer:
-    """Make a committed snapshot the live one. Raises HeldError where a check failed and no reason is given.
+    """Make a committed snapshot the live one, `instead_of` the one it was made upon, where that is told.
 
-    The reason is kept in the manifest, for as long as the snapshot is, and in the pointer.
+    Raises HeldError where a check failed and no reason is given, or where another publisher was first; UnclearError
+    where nobody can say whether the pointer was moved. The reason is kept in the manifest, for as long as the
+    snapshot is, and in the pointer.
     """
     reason = (forced_reason or "").strip()
     if not reason:
         _refuse_held(manifest)
-        return snapshots.point(manifest.snapshot, _instant(now))
-    snapshots.commit(manifest.model_copy(update={"forced_reason": reason}))
-    return snapshots.point(manifest.snapshot, _instant(now), forced_reason=reason)
+        return snapshots.point(manifest.snapshot, _instant(now), instead_of=instead_of)
+    snapshots.amend(manifest.model_copy(update={"forced_reason": reason}))
+    return snapshots.point(manifest.snapshot, _instant(now), instead_of=instead_of, forced_reason=reason)
 
 
 def roll_back(snapshots: Snapshots, to: str | None, now: datetime) -> Pointer:
@@ -103,12 +132,19 @@ def _before_the_live_one(snapshots: Snapshots, whole: Sequence[str]) -> str | No
 
 def _refuse_held(manifest: Manifest) -> None:
     if is_held(manifest):
-        first = failed_checks(manifest)[0]
         raise HeldError(
-            f"The snapshot {manifest.snapshot} is held: {first.name} failed ({first.detail}).",
+            f"The snapshot {manifest.snapshot} is held: {_what_failed(manifest)}.",
             f"The last one stays live. To publish all the same: `capillary-export publish CONFIG --night "
             f"{manifest.night} --force --reason TEXT`.",
         )
+
+
+def _what_failed(manifest: Manifest) -> str:
+    """The first failures with their numbers, and how many there are besides; the page has all of them."""
+    failed = failed_checks(manifest)
+    told = [f"{check.name} failed ({check.detail})" for check in failed[:FAILURES_TOLD]]
+    more = len(failed) - len(told)
+    return "; ".join([*told, f"and {more} more"] if more else told)
 
 
 def _instant(now: datetime) -> str:

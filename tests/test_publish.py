@@ -23,7 +23,7 @@ def commit(snapshots: Snapshots, day: int, *, passed: bool = True) -> Manifest:
     """A whole snapshot of that day, its check passed or not."""
     now = NOW + timedelta(days=day)
     manifest = publish.make_manifest(
-        name=publish.free_name(snapshots, now),
+        name=publish.begin(snapshots, now).name,
         night=date(2026, 11, 22) + timedelta(days=day),
         now=now,
         previous=None,
@@ -37,7 +37,6 @@ def commit(snapshots: Snapshots, day: int, *, passed: bool = True) -> Manifest:
         ],
         config_sha256="0",
     )
-    snapshots.begin(manifest.snapshot)
     snapshots.commit(manifest)
     return manifest
 
@@ -63,7 +62,7 @@ def test_names_are_in_utc_and_sort_by_time(snapshots: Snapshots) -> None:
 def test_a_name_that_a_death_left_is_taken_again(snapshots: Snapshots) -> None:
     """A folder without a manifest is nobody's."""
     snapshots.begin("2026-11-22T051207Z")
-    assert publish.free_name(snapshots, NOW) == "2026-11-22T051207Z"
+    assert publish.begin(snapshots, NOW).name == "2026-11-22T051207Z"
 
 
 def test_a_sound_snapshot_goes_live(snapshots: Snapshots) -> None:
@@ -142,6 +141,6 @@ def test_rolling_back_to_an_unknown_or_unfinished_snapshot_is_refused(snapshots:
 def test_rolling_back_by_name_heals_a_damaged_pointer(snapshots: Snapshots) -> None:
     """What the pointer's error message advises works."""
     manifest = commit(snapshots, 0)
-    (snapshots.root / "current.json").write_text("{")
+    (Path(snapshots.url) / "current.json").write_text("{")
     publish.roll_back(snapshots, manifest.snapshot, NOW)
     assert live(snapshots) == manifest.snapshot

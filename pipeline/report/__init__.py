@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.store.atomic import write_atomically
-from pipeline.store.snapshots import Manifest
+from pipeline.store.snapshots import Manifest, Snapshots
 
 _TEMPLATES = Environment(
     loader=PackageLoader("pipeline.report", ""), autoescape=True, undefined=StrictUndefined
 )
 
 
-def write_report(manifest: Manifest, path: Path, *, published: bool, reason: str = "") -> None:
-    """Write the page for a night. `reason` says why it was held, or anything else worth a line."""
+def write_report(manifest: Manifest, snapshots: Snapshots, *, published: bool, reason: str = "") -> str:
+    """Write the page for a night beside its manifest. `reason` says why it was held, or anything else worth a line.
+
+    Gives where it lies. Raises StorageError.
+    """
     verdict = "Published." if published else "Held: the last snapshot stays live."
     page = _TEMPLATES.get_template("page.html.j2").render(
         **manifest.model_dump(),
@@ -24,4 +24,4 @@ def write_report(manifest: Manifest, path: Path, *, published: bool, reason: str
         reason=reason,
         total=sum(manifest.outcomes.values()),
     )
-    write_atomically(path, page.encode())
+    return snapshots.add(manifest.snapshot, "report.html", page.encode())
