@@ -1,4 +1,7 @@
-"""kill -9 at random points of a night; resumed, it ends with the tables of a night that nobody disturbed."""
+"""kill -9 at random points of a night; resumed, it ends with the tables of a night that nobody disturbed.
+
+The program as it is, with the frames and chunks of a real night. tests/death has all other kinds of death.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.fetch.handoff import FRAME_RECORDS, FRAMES_UNDER_WAY
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from tests import snapshot
 from tests.conftest import Home, calls_seen, running_sandbox
 
-POINTS = int(os.environ.get("CRASH_POINTS", "20"))
+POINTS = int(os.environ.get("CRASH_POINTS", "5"))
 DAY = date(2026, 11, 21)
 CUSTOMERS = 2_000
 IN_FLIGHT = 16
-UNSYNCED_GROUP = 256 * 9
+UNSYNCED_GROUP = FRAME_RECORDS * (FRAMES_UNDER_WAY + 1)
 """At the most so many replies have left the fetch and are not yet durable: the frames under way and the next one."""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pipeline import __version__
 from pipeline.blocks import TABLES
@@ -47,6 +47,7 @@ class Job(BaseModel):
     tables: list[str]
     zone: str | None = None
     keep_offsets: bool = False
+    chunk_records: int = Field(default_factory=lambda: CHUNK_RECORDS)
 
     def normalizer(self) -> ChunkNormalizer:
         """The normalizer for the wanted tables."""
@@ -90,7 +91,7 @@ class Scribe:
             self._say(durable=records)
             for record in unpack_records(payload):
                 self._normalizer.add(record, chunk.number)
-            if chunk.records >= CHUNK_RECORDS or chunk.raw_bytes >= CHUNK_BYTES:
+            if chunk.records >= self._job.chunk_records or chunk.raw_bytes >= CHUNK_BYTES:
                 self._end_chunk()
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
@@ -127,7 +128,7 @@ def main() -> int:
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _die_with_parent(parent)
+    die_with_parent(parent)
     gc.disable()  # answers hold no cycles, and walking them costs more than it frees
     scribe = Scribe(Job.model_validate_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
     try:
@@ -137,10 +138,13 @@ def main() -> int:
         return int(exc.exit_code)
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the parent is gone; what it sent is journalled
+    except Exception as exc:  # an answer that the normalizer cannot take: the fence finds out which
+        sys.stderr.write(f"capillary-export: the second process ends: {type(exc).__name__}\n")
+        return 1
     return 0
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """A killed run leaves no writer behind (Linux; elsewhere the closed socket ends us a moment later)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -29,6 +29,10 @@ _REMEDIES = {
 }
 
 
+_DURABLE: set[Path] = set()
+"""The folders whose names this process knows to be synced."""
+
+
 @contextmanager
 def storage_errors(doing: str, path: Path | str) -> Iterator[None]:
     """Tell the operating system's errors as a StorageError that names the act, the path and the remedy."""
@@ -40,13 +44,20 @@ def storage_errors(doing: str, path: Path | str) -> Iterator[None]:
 
 
 def make_folder(path: Path, mode: int = 0o777) -> Path:
-    """The folder, made with its parents where missing, durably. `mode` is for the folder itself."""
+    """The folder, made with its parents where missing, durably. `mode` is for the folder itself.
+
+    One that is there may be what a death left before its name was synced: it is synced once more in every process.
+    """
     with storage_errors("make the folder", path):
         if not path.is_dir():
             missing = [one for one in (path, *path.parents) if not one.exists()]
             path.mkdir(mode=mode, parents=True, exist_ok=True)
             for one in reversed(missing):
                 sync_folder(one.parent)
+        elif path not in _DURABLE:
+            with suppress(PermissionError):  # a parent that we may not read was not made by us
+                sync_folder(path.parent)
+    _DURABLE.add(path)
     return path
 
 
@@ -64,6 +75,7 @@ def copy_file(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, target)
             sync_file(target)
+        sync_folder(target.parent)
 
 
 def write_quickly(path: Path, data: bytes) -> None:

@@ -1,0 +1,305 @@
+"""The fence around the normalizer: an answer that kills it is found, set aside, and the night goes on.
+
+Chunks that a death left without parts are normalized in a process of their own, the fence, which forks one child for
+each chunk. A child that dies (a crash in a native library, an error of ours) is no news about the disk: the answers
+of its chunk are tried by halves, in further children, until the one that kills is known. It is journalled like all
+others, body and all; in the tables it is `failed`, with the reason. The night's folder remembers it, so that a rebuild
+gives the same tables; another version of the program tries it again.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from pipeline import __version__
+from pipeline.errors import ExportError, JournalError, StorageError
+from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.normalize.scribe import Job, die_with_parent
+from pipeline.outcome import NO_VERDICTS, Outcome
+from pipeline.processes import module_command
+from pipeline.store.atomic import write_atomically
+from pipeline.store.journal import Record, chunk_number, read_chunk
+
+MOST_SET_ASIDE = 64
+"""So many answers of one chunk at the most: beyond that it is the program that is broken, not the answers."""
+DEATHS_BY_CHANCE = 2
+"""So often may a chunk's child die although none of its answers kills by itself: memory ran out, or a kill."""
+REASON_CODE = -20
+"""In `outcomes.reason_code`: the answer came, and kills the normalizer."""
+_ERRORS: dict[str, type[ExportError]] = {"StorageError": StorageError, "JournalError": JournalError}
+
+
+class SetAside(BaseModel):
+    """An answer that kills the normalizer. `fetched_at` in µs since 1970."""
+
+    customer_id: int
+    fetched_at: int
+    reason: str
+    chunk: int
+    version: str
+
+
+class _File(BaseModel):
+    answers: list[SetAside] = []
+
+
+def set_aside_path(parts: Path) -> Path:
+    """Where a night remembers them: beside its parts."""
+    return parts.parent / "set_aside.json"
+
+
+def read_set_aside(parts: Path) -> list[SetAside]:
+    """The answers that this version of the program has set aside. Raises StorageError."""
+    path = set_aside_path(parts)
+    try:
+        found = _File.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as exc:
+        raise StorageError(f"Cannot read {path}.", "Move it away: `run` finds those answers again.") from exc
+    return [one for one in found.answers if one.version == __version__]
+
+
+def normalize_behind_fence(job: Job, chunks: Sequence[Path], lock: int) -> int:
+    """Make the parts of these chunks; gives how many answers were set aside.
+
+    Raises StorageError, also where a chunk kills the normalizer and none of its answers does by itself.
+    """
+    if not chunks:
+        return 0
+    ours, theirs = socket.socketpair()
+    words = [job.model_dump_json(), *map(str, chunks)]
+    with theirs, ours:
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            module_command("pipeline.normalize.fence", str(theirs.fileno()), *words),
+            pass_fds=(theirs.fileno(), lock) if lock >= 0 else (theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        try:
+            return _heard(ours.makefile("rb").readlines())
+        finally:
+            process.wait()
+
+
+def _heard(lines: Sequence[bytes]) -> int:
+    """What the fence said last."""
+    message: dict[str, Any] = msgspec.json.decode(lines[-1]) if lines else {}
+    if "finished" in message:
+        return int(message["finished"])
+    if "error" in message:
+        raise _ERRORS.get(message["error"], StorageError)(message["message"], message["hint"])
+    raise StorageError(
+        "The process that normalizes what is left in the journal was killed.",
+        "Nothing is lost: `run` goes on where it stopped.",
+    )
+
+
+# In the fence's own process
+
+
+class Fence:
+    """Normalizes chunks in children, and finds what kills them."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._aside = read_set_aside(job.parts)
+        self._found = 0
+
+    def normalize(self, chunk: Path) -> None:
+        """Make a chunk's parts. Raises StorageError where that cannot be done."""
+        deaths = 0
+        while (reason := self._dies(chunk)) is not None:
+            culprits = list(self._culprits(chunk, 0, _answers(chunk), reason))
+            deaths += not culprits
+            if deaths > DEATHS_BY_CHANCE or len(culprits) > MOST_SET_ASIDE:
+                raise _not_to_be_normalized(chunk, reason, len(culprits))
+            self._set_aside(culprits)
+
+    @property
+    def found(self) -> int:
+        """How many answers were set aside."""
+        return self._found
+
+    def _dies(self, chunk: Path, first: int = 0, end: int | None = None) -> str | None:
+        """Normalize a chunk, or try some of its answers, in a child: why it died; None where it did not."""
+        with _child() as (pid, pipe):
+            if not pid:
+                _be_the_child(pipe, lambda: self._work(chunk, first, end))
+            return _ended(pid, pipe)
+
+    def _work(self, chunk: Path, first: int, end: int | None) -> None:
+        """In the child: the chunk's parts; or, of a part of it, parts that nobody reads."""
+        normalizer, aside = (
+            self._job.normalizer(),
+            {(one.customer_id, one.fetched_at): one for one in self._aside},
+        )
+        for place, records in enumerate(_by_answer(chunk)):
+            if first <= place and (end is None or place < end):
+                _add_all(normalizer, records, aside, chunk_number(chunk))
+        is_whole = end is None
+        if is_whole:  # a table that only the answers set aside had rows for
+            for old in self._job.parts.glob(f"*/chunk-{chunk_number(chunk):05d}.parquet"):
+                old.unlink()
+        parts = self._job.parts if is_whole else self._job.parts.parent / "trial"
+        normalizer.write(parts, chunk_number(chunk))
+        if not is_whole:
+            shutil.rmtree(parts, ignore_errors=True)
+
+    def _culprits(self, chunk: Path, first: int, end: int, reason: str) -> Iterator[SetAside]:
+        """Which of these answers kill by themselves, found by halves."""
+        if end - first == 1:
+            yield _told(chunk, first, reason)
+            return
+        middle = (first + end) // 2
+        for start, stop in ((first, middle), (middle, end)):
+            if start < stop and (why := self._dies(chunk, start, stop)) is not None:
+                yield from self._culprits(chunk, start, stop, why)
+
+    def _set_aside(self, culprits: list[SetAside]) -> None:
+        if culprits:
+            self._aside += culprits
+            self._found += len(culprits)
+            path = set_aside_path(self._job.parts)
+            write_atomically(path, _File(answers=self._aside).model_dump_json(indent=1).encode())
+
+
+def _by_answer(chunk: Path) -> Iterator[list[Record]]:
+    """A chunk's records, those that belong together (the pages of an answer, and it) in one list."""
+    waiting: list[Record] = []
+    for record in read_chunk(chunk):
+        waiting.append(record)
+        if record.outcome != Outcome.PAGE:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _answers(chunk: Path) -> int:
+    return sum(1 for _ in _by_answer(chunk))
+
+
+def _add_all(
+    normalizer: ChunkNormalizer, records: list[Record], aside: dict[tuple[int, int], SetAside], chunk: int
+) -> None:
+    """Add an answer's records; of one that was set aside only that it failed, and why."""
+    last = records[-1]
+    one = aside.get((last.customer_id, last.fetched_at))
+    if one is not None and last.outcome not in NO_VERDICTS:
+        records = [*records[:-1], as_failed(last, one.reason)]
+    for record in records:
+        normalizer.add(record, chunk)
+
+
+def as_failed(record: Record, reason: str) -> Record:
+    """The verdict on an answer that was set aside."""
+    about = msgspec.json.encode({**record.about(), "reason": reason})
+    return record._replace(outcome=Outcome.FAILED, reason_code=REASON_CODE, meta=about)
+
+
+def _told(chunk: Path, place: int, reason: str) -> SetAside:
+    """The answer at this place, as it is remembered."""
+    (record,) = [records[-1] for number, records in enumerate(_by_answer(chunk)) if number == place]
+    return SetAside(
+        customer_id=record.customer_id,
+        fetched_at=record.fetched_at,
+        reason=f"the answer came, but kills the normalizer ({reason}); it is kept in the journal",
+        chunk=chunk_number(chunk),
+        version=__version__,
+    )
+
+
+def _not_to_be_normalized(chunk: Path, reason: str, culprits: int) -> StorageError:
+    if culprits:
+        return StorageError(
+            f"{culprits} answers in the journal chunk {chunk} kill the normalizer ({reason}).",
+            "So many are a bug: please report it. Nothing is lost; another version may read them.",
+        )
+    return StorageError(
+        f"The journal chunk {chunk} cannot be normalized: the process dies ({reason}), though no answer kills it "
+        "by itself.",
+        "There may be too little memory. Nothing is lost: `run` goes on where it stopped.",
+    )
+
+
+# Children
+
+
+@contextmanager
+def _child() -> Iterator[tuple[int, int]]:
+    """Fork. Gives the child's process ID (0 in the child) and our end of the pipe that it may tell its end by."""
+    reading, writing = os.pipe()
+    parent, pid = os.getpid(), os.fork()
+    os.close(reading if not pid else writing)
+    if not pid:
+        die_with_parent(parent)
+        yield 0, writing
+        os._exit(0)
+    try:
+        yield pid, reading
+    finally:
+        os.close(reading)
+
+
+def _be_the_child(pipe: int, work: Any) -> None:
+    """Do the work and end; what went wrong is told, without a word of the answer itself."""
+    message: dict[str, object] = {}
+    try:
+        work()
+    except ExportError as exc:
+        message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+    except BaseException as exc:
+        message = {"reason": type(exc).__name__}
+    with suppress(OSError):
+        os.write(pipe, msgspec.json.encode(message))
+    os._exit(0)
+
+
+def _ended(pid: int, pipe: int) -> str | None:
+    """Wait for a child: why it died, None when all was well. Raises what it says went wrong with the disk."""
+    said = b"".join(iter(lambda: os.read(pipe, 1 << 16), b""))
+    _, status = os.waitpid(pid, 0)
+    if not said:
+        code = os.waitstatus_to_exitcode(status)
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    message: dict[str, Any] = msgspec.json.decode(said)
+    if "error" in message:
+        raise _ERRORS.get(message["error"], StorageError)(message["message"], message["hint"])
+    return message.get("reason")
+
+
+def main() -> int:
+    """The fence's process: signals are the parent's business, and its death is ours."""
+    parent = os.getppid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with_parent(parent)
+    gc.disable()  # as in the scribe
+    sock, fence = socket.socket(fileno=int(sys.argv[1])), Fence(Job.model_validate_json(sys.argv[2]))
+    try:
+        for chunk in sys.argv[3:]:
+            fence.normalize(Path(chunk))
+        message: dict[str, object] = {"finished": fence.found}
+    except ExportError as exc:
+        message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+    with suppress(OSError):
+        sock.sendall(msgspec.json.encode(message) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

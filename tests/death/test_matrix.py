@@ -1,0 +1,90 @@
+"""The crash matrix in its short form, and proof that it would notice. The long form is `make crash`."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipeline.store.journal import FrameKind, read_frames
+from tests.death.conftest import needs_compiler
+from tests.death.disk import Loss, Mode
+from tests.death.launcher import FRAME_RECORDS
+from tests.death.matrix import quiet_operations, spread
+from tests.death.nights import FIRST, ROOT, SECOND, Blow, Case, Stage, try_case
+
+pytestmark = [pytest.mark.xdist_group("death"), pytest.mark.timeout(120), needs_compiler]
+
+FORGETFUL = os.pathsep.join([str(Path(__file__).with_name("forgetful")), str(ROOT)])
+Blows = Callable[[int], tuple[Blow, ...]]
+
+
+def kill(at: int) -> tuple[Blow, ...]:
+    return (Blow(at=at),)
+
+
+def tear(at: int) -> tuple[Blow, ...]:
+    return (Blow(Mode.TEAR, at),)
+
+
+def twice(at: int) -> tuple[Blow, ...]:
+    return (Blow(at=at), Blow(at=60))
+
+
+def power(loss: Loss) -> Blows:
+    return lambda at: (Blow(at=at, loss=loss),)
+
+
+def failing(mode: Mode, code: int) -> Blows:
+    return lambda at: (Blow(mode, at, error=code),)
+
+
+SHORT = [
+    *[(FIRST, place, kill) for place in ("journal", "parts", "tables", "pointer")],
+    *[(SECOND, place, kill) for place in ("journal", "manifest", "retention")],
+    (FIRST, "journal", tear),
+    (SECOND, "pointer", tear),
+    (FIRST, "parts", twice),
+    (SECOND, "retention", twice),
+    (FIRST, "journal", power(Loss.NAMES)),
+    (SECOND, "pointer", power(Loss.BYTES)),
+    (FIRST, "journal", power(Loss.ZEROS)),
+    (SECOND, "retention", power(Loss.SOME)),
+    (FIRST, "journal", failing(Mode.FAIL_FROM, errno.ENOSPC)),
+    (SECOND, "tables", failing(Mode.FAIL_FROM, errno.ENOSPC)),
+    (FIRST, "parts", failing(Mode.FAIL_ONCE, errno.EIO)),
+    (SECOND, "pointer", failing(Mode.FAIL_FROM, errno.EIO)),
+    (FIRST, "workspace", lambda _: (Blow(Mode.SHORT_ALWAYS, 1),)),
+]
+
+
+@pytest.mark.parametrize(("night", "place", "blows"), SHORT)
+def test_a_night_that_dies_ends_like_a_quiet_one(stage: Stage, night: date, place: str, blows: Blows) -> None:
+    """Same tables, each ID once, nothing acknowledged lost, few calls repeated, readers undisturbed."""
+    numbers = quiet_operations(stage, night)[place]
+    case = Case("short", night, blows(spread(numbers, 3)[1]), seed=7)
+    found = try_case(stage, case)
+    assert not found.wrong, found.wrong
+    assert found.struck or case.blows[0].mode is Mode.SHORT_ALWAYS
+
+
+def test_no_frame_holds_more_than_its_share(stage: Stage) -> None:
+    """What a death may cost is counted in frames: workers that wait for a slot must not make them larger."""
+    frames = []
+    for path in stage.folder.glob("template-1/work/*/journal/*"):
+        with path.open("rb") as file:
+            frames += [frame.records for frame in read_frames(file) if frame.kind is FrameKind.RECORDS]
+    assert frames
+    assert max(frames) <= FRAME_RECORDS
+
+
+def test_a_program_that_never_syncs_is_found_out(stage: Stage) -> None:
+    """The matrix can fail: without its syncs the program loses what it had said was safe."""
+    numbers = quiet_operations(stage, FIRST)["tables"]
+    blow = Blow(at=spread(numbers, 3)[1] - 100, loss=Loss.BYTES)
+    found = try_case(stage, Case("forgetful", FIRST, (blow,), environ=(("PYTHONPATH", FORGETFUL),)))
+    assert found.wrong, found
