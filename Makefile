@@ -43,8 +43,33 @@ docs: setup ## The generated pages
 fuzz: setup ## Property tests with new random examples each time
 	HYPOTHESIS=wild $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/blocks tests/store tests/test_ids.py tests/test_merge.py tests/fetch/test_outcomes.py
 
-crash: setup ## kill -9 at 200 random points of a night, each resumed and compared with a quiet night
-	CRASH_POINTS=200 $(BIN)/python -m pytest tests/test_crash.py -q
+crash: setup ## kill -9, power loss, full and broken disks at 200 points and more of a night; each resumed and compared (bench/CRASH.md)
+	$(BIN)/python -m tests.death.matrix
+
+crash-s3: setup ## kill -9 at 200 points of publishing into an S3 server, and of 40 whole nights, under watching readers
+	CRASH_S3=200 $(BIN)/python -m pytest tests/test_objects.py -q -k "killed"
+
+simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
+	$(BIN)/python -m bench.simulate
+
+bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (25 minutes)
+	$(BIN)/python -m bench.run
+
+bench-quick: setup ## The same in small, in 3 minutes; prints only
+	$(BIN)/python -m bench.run --quick
+
+profile: setup ## Where a night's CPU goes, by py-spy: bench/PROFILE.md
+	$(BIN)/python -m bench.profiling
+
+bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger of two: seconds and memory (bench/KNOWLEDGE.md)
+	$(BIN)/python -m bench.knowledge
+
+bench-quota: setup ## How much of the quota is used, and that no window is too full: bench/QUOTA.md (4 minutes)
+	$(BIN)/python -m bench.quota
+
+bench-checks: setup ## Thirty wrong nights and thirty clean ones: which are held, and by what; what a million customers cost (bench/CHECKS.md)
+	$(BIN)/python -m bench.checks_cost
+	$(BIN)/python -m bench.checks
 
 sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
@@ -52,4 +77,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check format docs fuzz crash sandbox clean
+.PHONY: bench-checks bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -23,9 +23,11 @@ from pipeline.blocks.dictionary import rows as dictionary_rows
 from pipeline.config import Config, load_config, parse_assignment, parse_clock_time
 from pipeline.errors import Exit, ExportError, StoppedError, UsageError
 from pipeline.night import Options, Result, plan_night, publish_night, rebuild_night, run_night
+from pipeline.plan import Plan
 from pipeline.report import write_report
 from pipeline.screen import screen_for
-from pipeline.store.snapshots import Manifest, Snapshots
+from pipeline.store.history import History
+from pipeline.store.snapshots import Manifest, Snapshots, open_snapshots
 from pipeline.store.workspace import NightFolder, Workspace
 
 EPILOG = "Exit codes: 0 published or done · 1 a bug · 2 wrong use or config · 3 stopped, `run` goes on · 4 held · 5 refused by the API · 6 another run is under way · 7 storage trouble"  # noqa: E501
@@ -41,6 +43,9 @@ app = typer.Typer(
 
 WrongUse: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What a mistyped command raises: click's own class, or, from typer 0.29 on, that of the click inside typer."""
+
+UNDER_WAY = ("started", "fetching")
+"""States that a night is left in only by a death."""
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -138,9 +143,9 @@ def plan(
 ) -> int:
     """What tonight can cover, and when it ends; calls nothing."""
     options = Options(night=_date(night), until=parse_clock_time(until) if until else None)
-    found = asdict(plan_night(_load(config, set_), options))
-    rows = [(name.replace("_", " "), _said(value)) for name, value in found.items()]
-    _show({name: _plain(value) for name, value in found.items()}, _grid(("", "tonight"), rows), as_json)
+    found = plan_night(_load(config, set_), options)
+    as_given = {**asdict(found), "deferred": found.deferred}
+    _show({name: _plain(value) for name, value in as_given.items()}, plan_text(found), as_json)
     return 0
 
 
@@ -168,13 +173,11 @@ def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False
 def report(config: ConfigPath, night: NightOption = None, set_: SetOption = None) -> int:
     """Make the morning page again; prints where it lies."""
     settings = _load(config, set_)
-    snapshots = Snapshots(Path(settings.output.url))
+    snapshots = open_snapshots(settings)
     manifest = _manifest_of(settings, snapshots, _date(night))
     live = snapshots.current()
-    path = snapshots.folder(manifest.snapshot) / "report.html"
     is_live = live is not None and live.snapshot >= manifest.snapshot
-    write_report(manifest, path, published=is_live, reason="")
-    _print(str(path))
+    _print(write_report(manifest, snapshots, published=is_live))
     return 0
 
 
@@ -227,7 +230,8 @@ def rollback(
     """Point at an older snapshot."""
     settings = _load(config, set_)
     with Workspace(settings.work.path).lock():
-        pointer = publish.roll_back(Snapshots(Path(settings.output.url)), to, datetime.now(UTC))
+        pointer = publish.roll_back(open_snapshots(settings), to, datetime.now(UTC))
+        History(settings.work.path).withdraw(after=pointer.snapshot)
     _print(f"{pointer.snapshot} is live.")
     return 0
 
@@ -255,6 +259,45 @@ def tables(
     ]
     grid = _grid(("table", "column (* key)", "type", "", "JSON path", "meaning [unit]"), shown)
     _show({"columns": found}, grid, as_json)
+    return 0
+
+
+@app.command(
+    epilog="Example: capillary-export ddl --dialect duckdb --snapshot demo-export | duckdb analytics.duckdb"
+)
+def ddl(
+    dialect: Annotated[
+        str, typer.Option(metavar="D", help="bigquery, snowflake, redshift, databricks, postgres or duckdb.")
+    ],
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A snapshot's folder or manifest.json, or the export folder."),
+    ] = None,
+    tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
+    schema: Annotated[str, typer.Option(metavar="NAME", help="Where the tables go.")] = "capillary",
+) -> int:
+    """A script for a warehouse: CREATE TABLE, and the load of a snapshot."""
+    from pipeline.ddl import script_for
+
+    wanted = [name.strip() for name in tables.split(",")] if tables else None
+    sys.stdout.write(script_for(dialect, snapshot, wanted, schema).text())
+    return 0
+
+
+@app.command(epilog="Example: capillary-export csv loyalty_programs --snapshot demo-export --header")
+def csv(
+    table: Annotated[str, typer.Argument(help="The table.")],
+    snapshot: Annotated[
+        str, typer.Option(metavar="URL", help="A snapshot's folder or manifest.json, or the export folder.")
+    ],
+    header: Annotated[bool, typer.Option("--header", help="The columns' names first.")] = False,
+) -> int:
+    """A table of a snapshot as CSV on stdout: null is nothing, an empty text is ""."""
+    from pipeline.ddl.rows import write_csv
+    from pipeline.ddl.source import find_source
+
+    write_csv(find_source(snapshot), table, sys.stdout.buffer, header=header)
+    sys.stdout.flush()
     return 0
 
 
@@ -337,7 +380,8 @@ def _load(
         flags["ids.paths"] = [path if path == "-" else str(Path(path).absolute()) for path in ids]
     if out:
         flags["output.url"] = out if "://" in out else str(Path(out).absolute())
-    return load_config(config, flags=flags, tables=[table.name for table in TABLES])
+    names = [f"{row['table']}.{row['column']}" for row in dictionary_rows()]
+    return load_config(config, flags=flags, tables=[table.name for table in TABLES], columns=names)
 
 
 def _date(text: str | None) -> date | None:
@@ -348,6 +392,42 @@ def _date(text: str | None) -> date | None:
 
 
 # Showing
+
+
+def plan_text(plan: Plan) -> Any:
+    """What tonight can cover, for people."""
+    pace = (
+        "no limit"
+        if plan.calls_per_s == float("inf")
+        else f"{plan.calls_per_s * 60:,.0f} a minute on average"
+    )
+    rows = [
+        ("IDs", f"{plan.ids:,}: {plan.done:,} done, {plan.due:,} due"),
+        ("asked tonight", f"{plan.asked:,}, and {plan.deferred:,} left for another night"),
+        ("calls", f"{plan.calls_needed:,} ({plan.calls_per_id:.3f} an ID), {pace}"),
+        ("ends", f"{_clock(plan.ends_at)}, after {_span(plan.seconds_needed)}"),
+        (
+            "window",
+            "none"
+            if plan.window_ends is None
+            else f"until {_clock(plan.window_ends)}: room for {plan.fits:,} IDs",
+        ),
+        ("disk", f"about {plan.disk_bytes / 1e9:.2f} GB, last night's snapshot not counted"),
+        ("memory", f"about {plan.memory_bytes / 1e6:,.0f} MB at the peak"),
+    ]
+    return _grid(("", "tonight"), rows)
+
+
+def _clock(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _span(seconds: float) -> str:
+    """So long, in the unit that people would use."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _show(found: dict[str, Any], text: Any, as_json: bool) -> None:
@@ -381,11 +461,6 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _said(value: Any) -> str:
-    plain = _plain(value)
-    return "no window" if plain is None else f"{plain:,}" if isinstance(plain, int | float) else str(plain)
-
-
 def _rounded(value: Any) -> Any:
     return round(value, 2) if isinstance(value, float) else value
 
@@ -408,7 +483,8 @@ def result_json(result: Result) -> dict[str, Any]:
         "stopped": result.stopped.message if result.stopped else None,
         "held": result.held.message if result.held else None,
         "snapshot": manifest.snapshot if manifest else None,
-        "folder": str(result.folder) if result.folder else None,
+        "folder": result.folder,
+        "remark": result.remark or None,
         "ids": manifest.ids if manifest else None,
         "outcomes": manifest.outcomes if manifest else None,
         "calls": manifest.calls if manifest else None,
@@ -458,6 +534,7 @@ def _ending(result: Result) -> str:
         lines.append(f"HELD. {result.held.message} {result.held.hint}")
     elif result.live:
         lines.append(f"Published: {result.folder}")
+        lines += [f"But afterwards: {result.remark}"] if result.remark else []
     else:
         lines.append(
             f"Not published: {result.folder}\n`publish CONFIG --night {result.night}` makes it live."
@@ -491,7 +568,7 @@ def _how_to_read(out: Path) -> str:
 
 def _status(config: Config) -> dict[str, Any]:
     workspace = Workspace(config.work.path)
-    live = Snapshots(Path(config.output.url)).current()
+    live = open_snapshots(config).current()
     holder = workspace.holder()
     return {
         "running": holder is not None,
@@ -507,6 +584,8 @@ def _night_json(folder: NightFolder, holder: int | None) -> dict[str, Any]:
     found |= {"snapshot": "", "reason": ""}
     if state is not None:
         found |= state.model_dump(mode="json")
+    if holder is None and found["state"] in UNDER_WAY:
+        found |= {"state": "interrupted", "reason": "The run died; `run` goes on where it stopped."}
     if holder is not None and folder.progress.exists():
         found["progress"] = json.loads(folder.progress.read_bytes())
     return found

@@ -79,6 +79,7 @@ _CLOCK_TIME = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9]\d*)\Z", re.ASCII)
 """What is a number without quotes: YAML 1.1 takes 22:30 and 0123 for numbers, too."""
+_A_WEEK_S = 7 * 86_400
 _A_MONTH_S = 31 * 86_400
 
 
@@ -333,6 +334,29 @@ class ApiConfig(Section):
         return value
 
 
+OBJECT_STORES = ("s3", "gs", "az", "abfs", "abfss")
+"""Schemes of `output.url` that name an object store."""
+_ENDPOINTS = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "GOOGLE_BASE_URL",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+)
+
+
+def allows_http(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether an object store may be talked to without TLS: it is on this machine, or somebody said so."""
+    found = os.environ if environ is None else environ
+    if any(
+        found.get(f"{cloud}_ALLOW_HTTP", "").lower() in ("1", "true") for cloud in ("AWS", "GOOGLE", "AZURE")
+    ):
+        return True
+    plain = [found[name] for name in _ENDPOINTS if found.get(name, "").startswith("http://")]
+    return bool(plain) and all(_is_loopback(urlsplit(url).hostname or "") for url in plain)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -352,6 +376,9 @@ class IdsConfig(Section):
     max_rejected_share: Number = Field(0.01, ge=0, le=1)
 
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - midnight by any zone's clocks
+
+
 class LimitConfig(Section):
     """So many calls in any so many seconds; in a `fixed` window, from one multiple of them to the next.
 
@@ -361,6 +388,13 @@ class LimitConfig(Section):
     calls: Whole = Field(ge=1, le=10_000_000)
     per_s: Seconds = Field(60.0, gt=0, le=_A_MONTH_S)
     window: Literal["sliding", "fixed"] = "sliding"
+
+    def window_began(self, moment: datetime, zone: ZoneInfo | None) -> datetime:
+        """When the fixed window that holds at a moment began, in UTC; by the zone's clocks, whatever they jump."""
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        seconds = (local - _EPOCH).total_seconds() // self.per_s * self.per_s
+        began = _EPOCH + timedelta(seconds=seconds)
+        return (began.replace(tzinfo=zone) if zone else began.astimezone()).astimezone(UTC)
 
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -413,6 +447,8 @@ class QuotaConfig(Section):
 
 def _less(limit: LimitConfig, share: float) -> LimitConfig:
     """What is left of a limit; one call at the least."""
+    if not share:
+        return limit
     return limit.model_copy(update={"calls": max(1, math.floor(limit.calls * (1 - share) + 1e-9))})
 
 
@@ -440,6 +476,95 @@ class PlanConfig(Section):
     max_age: Seconds = (
         30 * 86_400.0
     )  # likely_changed: whoever is unseen for longer comes before all other known ones
+
+
+CHECKS = (
+    "outcomes",
+    "failed",
+    "gone",
+    "asked",
+    "coverage",
+    "age",
+    "bytes",
+    "rejects",
+    "unknown",
+    "rows",
+    "nulls",
+    "blanks",
+    "values",
+    "new_values",
+    "distinct",
+    "amounts",
+    "signs",
+    "sums",
+    "shift",
+    "dates",
+    "future",
+    "zones",
+    "changed",
+    "frozen",
+    "backwards",
+    "keys",
+    "parents",
+)
+"""The checks that compare a night with others, or look at its rows; docs/operations.md tells what each means."""
+CheckMode = Literal["hold", "warn", "off"]
+_ONLY_WARN = frozenset({"failed", "asked", "coverage", "age", "bytes", "unknown"})
+"""What may be unusual although every row is right."""
+
+
+def _check_mode(value: object) -> object:
+    """YAML takes a bare off for false."""
+    return "off" if value is False else value
+
+
+class ChecksConfig(Section):
+    """What holds a night back. The sums always do; these are the checks that look at the rows."""
+
+    sensitivity: Number = Field(1.0, gt=0, le=10)  # 2: bands half as wide
+    min_customers: Whole = Field(100, ge=10)  # a night that asked fewer is judged by its sums alone
+    mode: dict[Word, Annotated[CheckMode, BeforeValidator(_check_mode)]] = {}
+    threshold: dict[Word, Annotated[Number, Field(gt=0)]] = {}  # how far out a number may be at the least
+    ignore: list[Word] = []  # tables, or table.column
+    keep_nights: Whole = Field(400, ge=1)
+
+    def mode_of(self, check: str) -> CheckMode:
+        """What a failure of this check does."""
+        return self.mode.get(check, self.mode.get("all", "warn" if check in _ONLY_WARN else "hold"))
+
+    @field_validator("mode", "threshold")
+    @classmethod
+    def _checks_are_known(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        known = (*CHECKS, "all") if info.field_name == "mode" else CHECKS
+        if unknown := [name for name in value if name not in known]:
+            raise ValueError(
+                f"there is no check {_with_nearest(unknown, known)}; known are {', '.join(known)}"
+            )
+        return value
+
+    @field_validator("ignore")
+    @classmethod
+    def _ignored_are_known(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        tables: Iterable[str] = (info.context or {}).get("tables", ())
+        columns: Iterable[str] = (info.context or {}).get("columns", ())
+        known = [*tables, *columns]
+        unknown = [
+            one for one in value if one not in known and (columns or one.partition(".")[0] not in tables)
+        ]
+        if unknown and known:
+            told = _with_nearest(unknown, known)
+            raise ValueError(
+                f"there is no table or table.column {told}; `capillary-export tables` lists them"
+            )
+        return value
+
+
+def _with_nearest(names: Iterable[str], known: Iterable[str]) -> str:
+    """Names that are unknown, each with the known one it may have been meant for."""
+    near = {name: difflib.get_close_matches(name, list(known), 1) for name in names}
+    return ", ".join(
+        f"{name}{f' (did you mean {found[0]}?)' if found else ''}" for name, found in near.items()
+    )
 
 
 class WindowConfig(Section):
@@ -471,17 +596,27 @@ class OutputConfig(Section):
     url: Word = "export"
     tables: Literal["all"] | list[str] = "all"
     keep_snapshots: Whole = Field(7, ge=1)
+    keep_days: Number = Field(0, ge=0)
+    grace: Seconds = Field(3600.0, ge=0, le=_A_WEEK_S)
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
     keep_offsets: bool = False
     drift: dict[Word, Literal["keep", "fail"]] = {}
 
     @field_validator("url")
     @classmethod
-    def _is_a_folder(cls, value: str) -> str:
+    def _is_a_place(cls, value: str) -> str:
         scheme, slashes, rest = value.partition("://")
-        if slashes and (scheme != "file" or not rest.startswith("/")):
-            raise ValueError("must be a folder, or file:///folder; object stores are not supported yet")
-        return rest if slashes else value
+        if not slashes:
+            return value
+        if scheme == "file" and rest.startswith("/"):
+            return rest
+        parts = urlsplit(value)
+        if scheme not in OBJECT_STORES or not parts.hostname:
+            schemes = ", ".join(f"{one}://" for one in OBJECT_STORES)
+            raise ValueError(f"must be a folder, file:///folder, or a bucket and prefix by {schemes}")
+        if parts.query or parts.fragment or parts.password or ("@" in rest and "abfs" not in scheme):
+            raise ValueError("must hold no key, user or query: credentials come from the environment")
+        return value.rstrip("/")
 
     @field_validator("tables", "drift")
     @classmethod
@@ -489,12 +624,8 @@ class OutputConfig(Section):
         known: Iterable[str] = (info.context or {}).get("tables", ())
         unknown = [name for name in value if name not in known] if known and value != "all" else []
         if unknown:
-            near = [difflib.get_close_matches(name, known, 1) for name in unknown]
-            told = [
-                f"{name}{f' (did you mean {found[0]}?)' if found else ''}"
-                for name, found in zip(unknown, near, strict=True)
-            ]
-            raise ValueError(f"there is no table {', '.join(told)}; `capillary-export tables` lists them")
+            told = _with_nearest(unknown, known)
+            raise ValueError(f"there is no table {told}; `capillary-export tables` lists them")
         return value
 
 
@@ -505,6 +636,7 @@ class Config(Section):
     ids: IdsConfig
     quota: QuotaConfig = QuotaConfig()
     plan: PlanConfig = PlanConfig()
+    checks: ChecksConfig = ChecksConfig()
     window: WindowConfig = WindowConfig()
     retry: RetryConfig = RetryConfig()
     work: WorkConfig = WorkConfig()
@@ -526,8 +658,10 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     tables: Iterable[str] = (),
+    columns: Iterable[str] = (),
 ) -> Config:
-    """Read, merge and check a config. `flags` are dotted keys from the command line; `tables` the known ones.
+    """Read, merge and check a config. `flags` are dotted keys from the command line; `tables` the known ones, and
+    `columns` theirs, each as table.column.
 
     Raises UsageError with every mistake found.
     """
@@ -540,7 +674,7 @@ def load_config(
     for key, value in (flags or {}).items():
         _put(settings, key, value, origins, "--set")
     try:
-        config = Config.model_validate(settings, context={"tables": tuple(tables)})
+        config = Config.model_validate(settings, context={"tables": tuple(tables), "columns": tuple(columns)})
     except ValidationError as exc:
         raise UsageError(_all_mistakes(exc, path, origins)) from None
     return _with_absolute_paths(config, path.resolve().parent)
@@ -716,7 +850,7 @@ def _shown(loc: Sequence[str], error: ErrorDetails) -> str:
     is_hidden = tuple(loc[:2]) == ("api", "auth") and loc[-1] not in _OPEN_KEYS
     if is_hidden or error["type"] == "missing" or not isinstance(value, str | int | float):
         return ""
-    return " = " + re.sub(r"//[^/]*@", "//…@", repr(value))
+    return " = " + re.sub(r"(://[^?]*)\?[^'\"]*", r"\1?…", re.sub(r"//[^/]*@", "//…@", repr(value)))
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str:
@@ -757,7 +891,8 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     """Relative paths are relative to the config file."""
     ids = config.ids.model_copy(update={"paths": [_absolute(base, path) for path in config.ids.paths]})
     work = config.work.model_copy(update={"path": Path(_absolute(base, str(config.work.path)))})
-    output = config.output.model_copy(update={"url": _absolute(base, config.output.url)})
+    url = config.output.url
+    output = config.output.model_copy(update={"url": url if "://" in url else _absolute(base, url)})
     key = "password_file" if isinstance(config.api.auth, BasicAuthConfig) else "secret_file"
     secret_file: Path | None = getattr(config.api.auth, key)
     auth = config.api.auth.model_copy(update={key: secret_file and base / _expanded(secret_file)})

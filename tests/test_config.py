@@ -15,7 +15,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import ApiParams, Config, QuotaConfig, load_config, parse_assignment, parse_clock_time
+from pipeline.config import (
+    ApiParams,
+    Config,
+    QuotaConfig,
+    allows_http,
+    load_config,
+    parse_assignment,
+    parse_clock_time,
+)
 from pipeline.errors import Exit, UsageError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -149,7 +157,17 @@ def test_ten_mistakes_are_told_at_once(make: Maker) -> None:
         ("window: [22:30]", "window: must be a mapping of keys"),
         ("work:", "work: must be a mapping of keys"),
         ("work: {keep_nights: 0}", "work.keep_nights = 0: must be greater than or equal to 1"),
-        ("output: {url: 's3://bucket/x'}", "output.url = 's3://bucket/x': must be a folder"),
+        (
+            "output: {url: 'ftp://host/x'}",
+            "output.url = 'ftp://host/x': must be a folder, file:///folder, or a",
+        ),
+        ("output: {url: 's3:///x'}", "output.url = 's3:///x': must be a folder, file:///folder, or a bucket"),
+        ("output: {url: 's3://key:word@b/x'}", "output.url = 's3://…@b/x': must hold no key, user or query"),
+        (
+            "output: {url: 'az://b/x?sig=1'}",
+            "output.url = 'az://b/x?…': must hold no key, user or query: credentials",
+        ),
+        ("output: {grace: 8d}", "output.grace = 691200.0: must be less than or equal to 604800"),
         ("output: {url: ''}", "output.url = '': must not be empty"),
         ("output: {tables: profiles}", "output.tables = 'profiles': must be 'all' or must be a list"),
         (
@@ -171,7 +189,7 @@ def test_a_mistake_names_key_value_and_what_is_allowed(make: Maker, text: str, t
         ({"host": "ftp://x"}, "api.host = 'ftp://x': must be a URL"),
         ({"host": "https://"}, "api.host = 'https://': must be a URL"),
         ({"host": "https://x:99999"}, "api.host = 'https://x:99999': Port out of range"),
-        ({"host": "https://x/?a=b"}, "api.host = 'https://x/?a=b': must be a plain URL"),
+        ({"host": "https://x/?a=b"}, "api.host = 'https://x/?…': must be a plain URL"),
         ({"host": "http://10.0.0.1"}, "api.host = 'http://10.0.0.1': must be https"),
         (
             {"host": "http://localhost.evil.example"},
@@ -383,6 +401,30 @@ def test_paths_are_relative_to_the_config(make: Maker, monkeypatch: pytest.Monke
     assert config.ids.paths == [str(here.parent / "ids/*.csv"), "/abs/x.csv", "/srv/someone/x.csv", "-"]
     assert (config.output.url, config.work.path) == ("/exports", here / "work")
     assert config.api.auth.model_dump()["password_file"] == here / "secrets/cap"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/x", "gs://bucket", "az://container/x", "abfss://box@account.dfs.core.windows.net/x"]
+)
+def test_an_object_store_is_named_by_its_url(make: Maker, url: str) -> None:
+    """It is no path: it stays as it is, but for a slash at its end."""
+    assert make.load(f"output: {{url: '{url}/'}}").output.url == url
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed"),
+    [
+        ({}, False),
+        ({"AWS_ENDPOINT_URL": "https://store.example"}, False),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:8333"}, True),
+        ({"AWS_ENDPOINT_URL": "http://store.example"}, False),
+        ({"AWS_ENDPOINT_URL": "http://localhost", "AWS_ENDPOINT_URL_S3": "http://store.example"}, False),
+        ({"AWS_ENDPOINT_URL": "http://store.example", "AWS_ALLOW_HTTP": "true"}, True),
+    ],
+)
+def test_http_to_an_object_store_is_for_this_machine(environ: dict[str, str], allowed: bool) -> None:
+    """Elsewhere somebody has to say so."""
+    assert allows_http(environ) is allowed
 
 
 def test_a_home_folder_that_is_not_there_is_told(make: Maker) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,29 +27,15 @@ from pipeline.merge import (
     write_files,
 )
 from pipeline.night.listing import identifiers_of
+from pipeline.night.tonight import Previous
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
-from pipeline.plan import LastSeen
-from pipeline.store.atomic import copy_file, make_folder
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import read_batches, write_part
-from pipeline.store.snapshots import Manifest, ManifestTable
+from pipeline.store.snapshots import Draft, ManifestTable
 from pipeline.store.workspace import NightFolder
 
 Ints = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Previous:
-    """The live snapshot that the new one builds on; nothing before the first."""
-
-    manifest: Manifest | None
-    folder: Path
-
-    def files(self, table: str) -> list[Path]:
-        """A table's files, in order; none when the snapshot lacks it."""
-        found = self.manifest.tables.get(table) if self.manifest else None
-        return [self.folder / file.path for file in found.files] if found else []
 
 
 @dataclass
@@ -62,6 +48,22 @@ class Built:
     shadowed: int = 0  # answers for a customer whom another identifier brought again
 
 
+@dataclass(frozen=True)
+class LastSeen:
+    """When each known customer last answered: IDs sorted, times in µs since 1970 (0: never)."""
+
+    customer_ids: Ints
+    fetched_at: Ints
+
+    def of(self, customer_ids: Ints) -> Ints:
+        """The times for these IDs; 0 for those that never answered."""
+        if not len(self.customer_ids):
+            return np.zeros(len(customer_ids), np.int64)
+        at = np.minimum(np.searchsorted(self.customer_ids, customer_ids), len(self.customer_ids) - 1)
+        times: Ints = np.where(self.customer_ids[at] == customer_ids, self.fetched_at[at], 0)
+        return times
+
+
 def last_seen(previous: Previous) -> LastSeen:
     """When each known customer last answered, from the last snapshot's `outcomes`.
 
@@ -70,7 +72,7 @@ def last_seen(previous: Previous) -> LastSeen:
     ids, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for path in previous.files(accounts.OUTCOMES.name):
         for batch in read_batches(path, ["customer_id", "asked_as", "_fetched_at"]):
-            ids.append(_asked_ids(batch))
+            ids.append(asked_ids(batch))
             micros: Any = batch.column("_fetched_at").cast(pa.int64()).fill_null(0)
             times.append(micros.to_numpy())
     every_id, every_time = np.concatenate(ids), np.concatenate(times)
@@ -78,7 +80,8 @@ def last_seen(previous: Previous) -> LastSeen:
     return LastSeen(every_id[order], every_time[order])
 
 
-def _asked_ids(batch: pa.RecordBatch) -> Ints:
+def asked_ids(batch: pa.RecordBatch) -> Ints:
+    """As what the rows of `outcomes` were asked for: their IDs, or the keys of other identifiers."""
     ids: Ints = batch.column("customer_id").to_numpy()
     asked_as = batch.column("asked_as")
     if asked_as.null_count == len(asked_as):
@@ -99,40 +102,38 @@ class Building:
 
     def takes(self, table: str) -> bool:
         """Whether a table is taken from the night's snapshot as it is."""
-        return (
-            self.only is not None
-            and table not in {*self.only, "customers"}
-            and bool(self.as_it_is.files(table))
-        )
+        return self.only is not None and table not in {*self.only, "customers"} and self.as_it_is.has(table)
 
 
 def build_tables(
-    plans: Building, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, into: Path
+    plans: Building, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, draft: Draft
 ) -> Built:
-    """Write every table of the snapshot into the folder `into`. Raises StorageError."""
+    """Write every table of the snapshot under way. Raises StorageError."""
     output, built = plans.output, Built(shadowed=len(ledger.shadowed_records))
     for table in wanted_tables(output):
         if plans.takes(table.name):
-            built.tables[table.name] = _taken(table.name, plans.as_it_is, into)
+            built.tables[table.name] = _taken(table.name, plans.as_it_is, draft)
             continue
         parts = part_paths(folder.parts, table.name)
         schema = arrow_schema(table, offsets=output.keep_offsets)
         inputs = TableInputs(schema, parts, previous.files(table.name), output.compression)
-        merged = merge_table(inputs, ledger, replaced_customers(ledger, parts), into / table.name)
+        replaced = replaced_customers(ledger, parts)
+        merged = merge_table(inputs, ledger, replaced, draft.folder / table.name, draft.deliver)
         built.merged[table.name], built.tables[table.name] = merged, merged.table
-    _build_outcomes(built, output, folder, ledger, listed, previous, into)
-    for name, write in _TONIGHTS.items():
-        built.tables[name] = write(folder, ledger, into / name, output.compression)
+    _build_outcomes(built, output, folder, ledger, listed, previous, draft)
+    for name, rows_of in _TONIGHTS.items():
+        schema, rows = rows_of(folder, ledger)
+        into = draft.folder / name
+        built.tables[name] = write_files(rows, schema, into, output.compression, draft.deliver)
     return built
 
 
-def _taken(table: str, snapshot: Previous, into: Path) -> ManifestTable:
+def _taken(table: str, taken_from: Previous, draft: Draft) -> ManifestTable:
     """The files of another snapshot, once more."""
-    assert snapshot.manifest is not None
-    make_folder(into / table)
-    for source in snapshot.files(table):
-        copy_file(source, into / table / source.name)
-    return snapshot.manifest.tables[table]
+    assert taken_from.manifest is not None
+    taken = taken_from.manifest.tables[table]
+    taken_from.snapshots.take(taken, taken_from.manifest.snapshot, draft.name)
+    return taken
 
 
 def wanted_tables(output: OutputConfig) -> list[Any]:
@@ -149,7 +150,7 @@ def _build_outcomes(
     ledger: Ledger,
     listed: Ints,
     previous: Previous,
-    into: Path,
+    draft: Draft,
 ) -> None:
     """The latest verdict of every ID ever asked for; who was not asked tonight is `deferred`."""
     deferred = np.setdiff1d(listed, ledger.customer_ids)
@@ -159,7 +160,7 @@ def _build_outcomes(
     parts = part_paths(folder.parts, name)
     inputs = TableInputs(accounts_schema(accounts.OUTCOMES), parts, previous.files(name), output.compression)
     tonight = np.union1d(deferred, ledger.every_id())
-    merged = merge_table(inputs, ledger.of_questions(), tonight, into / name)
+    merged = merge_table(inputs, ledger.of_questions(), tonight, draft.folder / name, draft.deliver)
     built.merged[name], built.tables[name] = merged, merged.table
     counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
     counts[Outcome.DEFERRED] = len(deferred)
@@ -186,11 +187,11 @@ def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> p
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _write_rejects(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+def _rejects(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     schema = accounts_schema(accounts.REJECTS)
     paths = part_paths(folder.parts, accounts.REJECTS.name)
     rows = pa.Table.from_batches(_fresh_rejects(paths, schema, ledger), schema).sort_by("customer_id")
-    return write_files(rows.to_batches(), schema, into, compression)
+    return schema, rows.to_batches()
 
 
 def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:
@@ -201,7 +202,7 @@ def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> 
             yield fresh.select(schema.names).cast(schema)
 
 
-def _write_unknown_fields(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+def _unknown_fields(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     """Occurrences of all chunks together, by path and type."""
     schema = accounts_schema(accounts.UNKNOWN_FIELDS)
     summed = unknown_fields(folder, ledger).group_by(["path", "json_type"], use_threads=False)
@@ -215,7 +216,7 @@ def _write_unknown_fields(folder: NightFolder, ledger: Ledger, into: Path, compr
         pa.repeat(pa.scalar(folder.night, pa.date32()), table.num_rows),
     ]
     ordered = pa.table(columns, schema=schema).sort_by([("path", "ascending"), ("json_type", "ascending")])
-    return write_files(ordered.to_batches(), schema, into, compression)
+    return schema, ordered.to_batches()
 
 
 def unknown_fields(folder: NightFolder, ledger: Ledger) -> pa.Table:
@@ -234,14 +235,13 @@ def drift_of(table: str, folder: NightFolder, ledger: Ledger) -> tuple[int, int]
     return unknown, sum(batch.column("table_name").to_pylist().count(table) for batch in rejects)
 
 
-def _write_rejected_ids(folder: NightFolder, ledger: Ledger, into: Path, compression: str) -> ManifestTable:
+def _rejected_ids(folder: NightFolder, _: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     schema = accounts_schema(accounts.REJECTED_IDS)
-    batches = (batch.cast(schema) for batch in read_batches(folder.rejected_ids))
-    return write_files(batches, schema, into, compression)
+    return schema, (batch.cast(schema) for batch in read_batches(folder.rejected_ids))
 
 
-_TONIGHTS: dict[str, Callable[[NightFolder, Ledger, Path, str], ManifestTable]] = {
-    "rejects": _write_rejects,
-    "rejected_ids": _write_rejected_ids,
-    "unknown_fields": _write_unknown_fields,
+_TONIGHTS: dict[str, Callable[[NightFolder, Ledger], tuple[pa.Schema, Iterable[pa.RecordBatch]]]] = {
+    "rejects": _rejects,
+    "rejected_ids": _rejected_ids,
+    "unknown_fields": _unknown_fields,
 }

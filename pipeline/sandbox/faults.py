@@ -44,7 +44,11 @@ _DEFAULTS = {
     "huge-body": 5.0,
     "429": 1.0,
     "cut": 50.0,
+    "purchases-low": 10.0,
+    "stale": 7.0,
+    "store-missing": 7.0,
 }
+_NAMED = ("embed-missing", "tier-renamed")  # whose argument is a name
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 _STATUS = re.compile(r"[45]\d\d(-html|-body)?")
@@ -218,7 +222,7 @@ def _check_name(text: str, name: str, argument: str) -> None:
 
 
 def _argument(text: str, name: str, argument: str) -> str:
-    if argument and name != "embed-missing":
+    if argument and name not in _NAMED:
         if name not in _DEFAULTS:
             raise ValueError(f"fault {text!r}: {name!r} takes no argument")
         if not _ARGUMENT.fullmatch(argument):

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -35,7 +35,7 @@ from pipeline.sandbox.auth import TOKEN_HEADER, Credentials, Doorkeeper
 from pipeline.sandbox.bodies import Change, answer_for
 from pipeline.sandbox.config import SandboxConfig
 from pipeline.sandbox.customers import Base, Fate, customer_id
-from pipeline.sandbox.datafaults import DATA_FAULTS
+from pipeline.sandbox.datafaults import DATA_FAULTS, STORES
 from pipeline.sandbox.faults import Moment, Rule, parse_plan, ready_made
 from pipeline.sandbox.hostile import HOSTILE
 from pipeline.sandbox.judge import Judge
@@ -257,17 +257,35 @@ class Sandbox:
         rules = self._plan.data_faults(moment)
         for rule in rules:
             self.judge.faults[rule.name] += 1
-            if rule.name == "half-missing":
-                return NOT_FOUND
-            if rule.name == "groups-stuck":
-                ask = replace(ask, groups_stuck=True)
-        if rules or change is not None:
-            return answer_for(self.base, self.day, target.k, ask, 0, _all_changes(rules, change))
-        if self.base.fate(target.k, self.day) is Fate.PARTIAL:
-            before = self._answered.get(target.k, 0)
+        names = {rule.name: rule for rule in rules}
+        if "half-missing" in names or _lost_with_its_store(target.k, names.get("store-missing")):
+            return NOT_FOUND
+        if "groups-stuck" in names:
+            ask = replace(ask, groups_stuck=True)
+        is_partial = self.base.fate(target.k, self.day) is Fate.PARTIAL
+        before = self._answered.get(target.k, 0) if is_partial else 0
+        if is_partial:
             self._answered[target.k] = before + 1
+        if rules or change is not None:
+            return self._wrong_answer(target.k, ask, before, names, _all_changes(rules, change))
+        if is_partial:
             return answer_for(self.base, self.day, target.k, ask, before, None)
         return self._cached(target.k, ask)
+
+    def _wrong_answer(
+        self, k: int, ask: Ask, before: int, rules: Mapping[str, Rule], change: Change
+    ) -> Answer:
+        """The answer of another day, or with another customer's body, and changed."""
+        stale = rules.get("stale")
+        day = self.day - timedelta(days=stale.number) if stale else self.day
+        if "duplicate-bodies" not in rules or self.base.fate(k, day) is not Fate.REGULAR:
+            return answer_for(self.base, day, k, ask, before, change)
+
+        def change_and_sign(body: Document) -> None:
+            change(body)
+            body["id"] = customer_id(k)
+
+        return answer_for(self.base, day, self.base.survivor(0), ask, 0, change_and_sign)
 
     def _cached(self, k: int, ask: Ask) -> Answer:
         found = self._bodies.get((k, ask))
@@ -330,6 +348,10 @@ def _credentials(config: SandboxConfig) -> Credentials:
         config.oauth_secret,
         config.token_ttl_s,
     )
+
+
+def _lost_with_its_store(k: int, rule: Rule | None) -> bool:
+    return rule is not None and k % STORES == int(rule.number) % STORES
 
 
 def _all_changes(rules: list[Rule], last: Change | None) -> Change:

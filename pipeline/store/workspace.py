@@ -6,6 +6,7 @@ work/<night>/ids.i64            the night's distinct IDs in input order, 8 bytes
 work/<night>/rejected_ids.parquet
 work/<night>/journal/           chunk-00000.sealed …
 work/<night>/parts/<table>/     chunk-00000.parquet …
+work/known/<night>.known        what was known of every ID after that night (store/knowledge.py)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import LockedError, StorageError
-from pipeline.store.atomic import make_folder, storage_errors, write_atomically
+from pipeline.store.atomic import make_folder, storage_errors, sync_folder, write_atomically
 
 PRIVATE = 0o700
 LOCK_PATIENCE_S = 5.0
@@ -48,6 +49,19 @@ class IdCounts(BaseModel):
     carried: int = 0  # answered earlier tonight (or by a night that died), but not in this reading
 
 
+class Measured(BaseModel):
+    """What a night took, for the plan of the next ones. Sums over all starts of the night."""
+
+    model_config = ConfigDict(extra="forbid")
+    ids: int  # with a verdict
+    calls: int
+    latency_us: int  # mean of its calls
+    night_bytes: int  # journal and parts
+    snapshot_ids: int  # in the snapshot's `outcomes`
+    snapshot_bytes: int
+    memory_bytes: int  # peak of all processes
+
+
 class NightState(BaseModel):
     """How far a night is. Written whole, atomically, at each step."""
 
@@ -60,7 +74,10 @@ class NightState(BaseModel):
     reason: str = ""
     snapshot: str = ""
     published_records: int = -1  # how many journal records the snapshot was made from
+    swinging_to: str = ""  # the snapshot that the pointer is being moved to, until it is known to be there
+    swinging_records: int = -1
     updated_at: str = ""
+    measured: Measured | None = None  # at the last publish
 
 
 @dataclass(frozen=True)
@@ -190,6 +207,7 @@ class Workspace:
                 state = folder.state()
                 if state is not None and state.state in ENDED:
                     folder.root.rename(self.root / f"{_FORGOTTEN}{folder.root.name}")
+                    sync_folder(self.root)  # or a power loss brings the name back, and half of the night
                     removed.append(folder.night)
         for path in self.root.glob(f"{_FORGOTTEN}*/"):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""What must hold before readers see a snapshot: the sums, and what its rows look like beside those of good nights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.checks.hard import hard_checks
+from pipeline.checks.judge import judge
+from pipeline.checks.measure import Measured, Tonight, measure
+from pipeline.checks.sums import (
+    account_balances,
+    answers_are_rows,
+    no_drift,
+    no_newer_night,
+    reading_balances,
+    rows_add_up,
+)
+from pipeline.config import ChecksConfig
+from pipeline.store.history import Measurements
+from pipeline.store.snapshots import ManifestCheck
+
+HISTORY_READ = 60
+"""So many good nights are looked back upon."""
+
+__all__ = [
+    "HISTORY_READ",
+    "Measured",
+    "Tonight",
+    "account_balances",
+    "answers_are_rows",
+    "examine",
+    "measure",
+    "no_drift",
+    "no_newer_night",
+    "reading_balances",
+    "rows_add_up",
+]
+
+
+def examine(
+    tonight: Tonight, past: Sequence[Measurements], config: ChecksConfig
+) -> tuple[list[ManifestCheck], Measurements | None]:
+    """The verdicts on tonight's rows; and what to keep of it as history, nothing of a night of few customers.
+
+    `past` are the last good nights, newest first. Raises StorageError.
+    """
+    measured = measure(tonight)
+    found, numbers = hard_checks(measured, config), measured.numbers
+    if numbers.customers < config.min_customers and len(tonight.asked) < config.min_customers:
+        return found, None
+    verdicts, numbers.failed = judge(numbers, past, config)
+    return [*found, *verdicts], numbers

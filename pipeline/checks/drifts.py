@@ -1,0 +1,132 @@
+"""The same customers, before and tonight: by how much their numbers moved, and in how many of their rows.
+
+This is what sees a currency times 100 or a zone applied twice at once: whom a night asks does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.checks.levels import (
+    Levels,
+    columns_with_answers,
+    how_many,
+    is_amount,
+    is_moment,
+    is_short_list,
+    is_word,
+    key_of_table,
+    levels_of,
+    share,
+)
+from pipeline.checks.sample import Ints, ids_of
+
+_QUARTER_HOUR_US = 15 * 60 * 10**6
+_MOST_ZONE_QUARTERS = 14 * 4
+"""No zone is further than 14 hours from UTC."""
+_ZERO_WHERE_MISSING = frozenset({"values"})
+
+
+def drifts_of(table: str, before: pa.Table, after: pa.Table, customers: int, night: date) -> Levels:
+    """A table's moves, of the same `customers` before and after."""
+    old, new = (levels_of(table, rows, customers, night) for rows in (before, after))
+    found = {check: _moved(old.get(check, {}), new.get(check, {}), check) for check in {*old, *new}}
+    for check, about, value, behind in _row_by_row(before, after):
+        found.setdefault(check, {})[f"{table}.{about}"] = (value, behind)
+    return found
+
+
+def _moved(
+    old: dict[str, tuple[float, int]], new: dict[str, tuple[float, int]], check: str
+) -> dict[str, tuple[float, int]]:
+    nothing = (0.0, 0) if check in _ZERO_WHERE_MISSING else None
+    found = {}
+    for subject in {*old, *new}:
+        was, now = old.get(subject, nothing), new.get(subject, nothing)
+        if was is not None and now is not None:
+            found[subject] = (now[0] - was[0], max(was[1], now[1]))
+    return found
+
+
+def _row_by_row(before: pa.Table, after: pa.Table) -> Iterator[tuple[str, str, float, int]]:
+    """(check, column, value, customers behind it)."""
+    names = [name for name in columns_with_answers(after) if name in before.column_names]
+    for name in names:
+        yield from _new_values(before, after, name)
+    key = key_of_table(after)
+    if not key or not before.num_rows or not after.num_rows:
+        return
+    was, now = _paired(before, after, key)
+    ids = ids_of(now)
+    for name in names:
+        if len(ids) and name not in key and was[name].type == now[name].type:
+            for check, value, behind in _column_moves(
+                was[name].combine_chunks(), now[name].combine_chunks(), ids
+            ):
+                yield check, name, value, behind
+
+
+def _paired(before: pa.Table, after: pa.Table, key: list[str]) -> tuple[pa.Table, pa.Table]:
+    """The rows that both have, side by side."""
+    left = before.select(key).append_column("was", pa.array(np.arange(before.num_rows)))
+    right = after.select(key).append_column("now", pa.array(np.arange(after.num_rows)))
+    both = left.join(right, key, join_type="inner", use_threads=False).sort_by("now")
+    return before.take(both["was"]), after.take(both["now"])
+
+
+def _new_values(before: pa.Table, after: pa.Table, name: str) -> Iterator[tuple[str, str, float, int]]:
+    """Which share of the rows has a value that nobody had before, where there is a list of words."""
+    if not is_word(after.schema.field(name)):
+        return
+    old, new = before[name].drop_null(), after[name].drop_null().combine_chunks()
+    known = old.unique()
+    if len(new) and len(old) and is_short_list(len(known), len(old)):
+        is_new = pc.invert(pc.is_in(new, value_set=known))
+        yield "new_values", name, share(is_new), how_many(ids_of(after), after[name].is_valid())
+
+
+def _column_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, int]]:
+    """(check, value, customers behind it) of a column's rows, side by side."""
+    differs: Any = pc.fill_null(pc.not_equal(was, now), False)
+    came_or_went = pc.not_equal(was.is_null(), now.is_null())
+    yield "changed", share(pc.or_(differs, came_or_went)), how_many(ids)
+    both = pc.and_(was.is_valid(), now.is_valid())
+    was, now, ids = was.filter(both), now.filter(both), ids[np.asarray(both)]
+    if not len(was):
+        return
+    if pa.types.is_decimal(was.type) or is_moment(was.type):
+        yield "backwards", share(pc.less(now, was)), how_many(ids)
+    if is_amount(was.type):
+        yield from _amount_moves(was, now, ids)
+    elif is_moment(was.type):
+        yield "zones", _same_move(was, now), how_many(ids)
+
+
+def _amount_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, int]]:
+    """By what factor the usual amount and the sum of all grew, as logarithms. Sums are exact."""
+    old, new = (one.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for one in (was, now))
+    told = (old != 0) & (np.sign(old) == np.sign(new))
+    if not told.any():
+        return
+    behind = how_many(ids, told)  # a column of noughts with a few numbers in it is moved by one of them
+    yield "shift", float(np.median(np.log10(new[told] / old[told]))), behind
+    totals = [float(pc.sum(pc.abs(one)).as_py()) for one in (was, now)]
+    yield "sums", float(np.log10(totals[1] / totals[0])), behind
+
+
+def _same_move(was: pa.Array[Any], now: pa.Array[Any]) -> float:
+    """Which share of the moments moved by one and the same number of quarter hours, as a zone would move them."""
+    micros = [
+        one.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(zero_copy_only=False) for one in (was, now)
+    ]
+    quarters, rest = np.divmod(micros[1] - micros[0], _QUARTER_HOUR_US)
+    is_zone = (rest == 0) & (quarters != 0) & (np.abs(quarters) <= _MOST_ZONE_QUARTERS)
+    if not is_zone.any():
+        return 0.0
+    return float(np.unique(quarters[is_zone], return_counts=True)[1].max() / len(quarters))

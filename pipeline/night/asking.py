@@ -1,0 +1,123 @@
+"""The fetch, the second process beside it, and what a running night shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from socket import socket
+from time import monotonic
+
+from pydantic import SecretStr
+
+from pipeline.blocks import embeds_for
+from pipeline.config import Config
+from pipeline.errors import HelperError, StoppedError
+from pipeline.fetch import FetchJob, fetch
+from pipeline.night.listing import Ints, questions
+from pipeline.night.opening import job_of
+from pipeline.night.planning import live_forecast, spent
+from pipeline.night.tables import wanted_tables
+from pipeline.night.tonight import Night
+from pipeline.normalize.scribe import start
+from pipeline.plan import Plan
+from pipeline.processes import peak_bytes
+from pipeline.stats import Tally
+from pipeline.store.atomic import write_quickly
+
+PROGRESS_EVERY_S = 2.0
+LOOK_AHEAD_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked in this run, in which order, and who once more."""
+
+    due: Ints
+    again: Ints
+    plan: Plan
+
+
+def fetch_tonight(night: Night, asked: Asked, secret: SecretStr) -> None:
+    """Ask, journal, normalize. A stop is noted; whether it is published is decided by its kind.
+
+    More may be asked than the plan has: it is a forecast, and the window's end is what counts.
+    """
+    tally = Tally(planned=asked.plan.asked + len(asked.again))
+    if not tally.planned:
+        return
+    night.save(state="fetching", reason="")
+    process, sock = start(job_of(night), night.lock)
+    try:
+        with night.screen.fetching(tally, asked.plan) as draw:
+            progress = Progress(night, process.pid, tally, draw, live_forecast(night, asked.plan, tally))
+            fetch(_fetch_job(night, asked, secret, sock, progress), questions(asked.due, night.folder))
+    except HelperError:
+        night.unseen.append(
+            (monotonic(), tally.calls - tally.durable)
+        )  # they count against the quota all the same
+        raise
+    except StoppedError as exc:
+        night.stopped = exc
+        night.save(state="stopped", reason=exc.message)
+        if not exc.publish or not tally.done:
+            raise
+    finally:
+        sock.close()
+        process.wait()
+
+
+def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, progress: Progress) -> FetchJob:
+    return FetchJob(
+        config=night.config,
+        secret=secret,
+        embed=embed_of(night.config),
+        sock=sock,
+        tally=progress.tally,
+        stop_in_s=_seconds_left(night, asked.plan),
+        on_tick=progress.tick,
+        spent=spent(night),
+        second_looks=list(questions(asked.again, night.folder)),
+    )
+
+
+def embed_of(config: Config) -> list[str]:
+    """What is asked for beside the blocks that always come: as configured, else what the wanted tables need."""
+    if config.api.embed is not None:
+        return config.api.embed
+    return embeds_for([table.name for table in wanted_tables(config.output)])
+
+
+def _seconds_left(night: Night, plan: Plan) -> float | None:
+    return None if plan.window_ends is None else (plan.window_ends - night.options.now()).total_seconds()
+
+
+@dataclass
+class Progress:
+    """What a running night shows: on its screen, and now and then in its folder, for a second shell."""
+
+    night: Night
+    helper: int  # the second process
+    tally: Tally
+    draw: Callable[[], None]
+    look_ahead: Callable[[], Plan]
+    written_at: float = float("-inf")
+    looked_at: float = field(default_factory=monotonic)
+
+    def tick(self) -> None:
+        """Called twice a second."""
+        now = monotonic()
+        if now - self.looked_at >= LOOK_AHEAD_EVERY_S:
+            self.looked_at = now
+            self._plan_again()
+        self.draw()
+        if now - self.written_at >= PROGRESS_EVERY_S:
+            self.written_at = now
+            write_quickly(self.night.folder.progress, self.tally.to_json())
+            self.night.helper_bytes = max(self.night.helper_bytes, peak_bytes(self.helper))
+
+    def _plan_again(self) -> None:
+        """How far the night gets, by what it has seen so far."""
+        plan = self.look_ahead()
+        self.tally.planned = max(self.tally.done, plan.asked)
+        self.tally.deferred = plan.deferred
+        self.tally.ends_at = plan.ends_at

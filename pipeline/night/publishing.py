@@ -1,0 +1,171 @@
+"""Tables, checks, manifest, pointer, page."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pipeline import checks, publish
+from pipeline.blocks import TABLES, accounts
+from pipeline.errors import HeldError, StorageError
+from pipeline.night.checking import check_rows, keep_as_good
+from pipeline.night.known import remember
+from pipeline.night.learned import measure
+from pipeline.night.listing import listed_ids
+from pipeline.night.tables import Building, Built, build_tables, drift_of, wanted_tables
+from pipeline.night.tonight import Night, Previous, Result, previous_of
+from pipeline.plan import Plan
+from pipeline.report import write_report
+from pipeline.store.ledger import Ledger, read_ledger
+from pipeline.store.snapshots import Manifest, ManifestCheck, Retention
+from pipeline.store.workspace import Measured
+
+
+def build_and_publish(night: Night, plan: Plan) -> Result:
+    """Tables, checks, manifest, pointer, page: in this order."""
+    night.screen.step("building the snapshot")
+    snapshots, now = night.snapshots, night.options.now()
+    live, previous = snapshots.current(), previous_of(night)  # in this order: a swing in between is noticed
+    ledger = read_ledger(night.folder.parts)
+    draft = publish.begin(snapshots, now)
+    plans = Building(night.config.output, night.options.only, _as_it_is(night))
+    built = build_tables(plans, night.folder, ledger, listed_ids(night.folder), previous, draft)
+    manifest = publish.make_manifest(
+        name=draft.name,
+        night=night.folder.night,
+        now=now,
+        previous=previous.manifest.snapshot if previous.manifest else None,
+        ids=night.state.ids.model_dump(),
+        outcomes=built.outcomes,
+        calls={"made": ledger.calls, "repeated": ledger.repeated, "throttled": ledger.throttled},
+        tables=built.tables,
+        checks=_checks(night, built, ledger),
+        config_sha256=night.config.sha256(),
+    )
+    manifest = check_rows(night, manifest, previous, ledger)
+    snapshots.commit(manifest)
+    night.save(measured=_measured(night, ledger, manifest))
+    result = Result(
+        night.folder.night, manifest, snapshots.where(draft.name), stopped=night.stopped, plan=plan
+    )
+    _swing(night, result, ledger, live.snapshot if live else None)
+    _follow_up(night, result)
+    return result
+
+
+def _measured(night: Night, ledger: Ledger, manifest: Manifest) -> Measured:
+    """What the night took so far; a rebuild needs less memory than the fetch did."""
+    before = night.state.measured
+    known = manifest.tables[accounts.OUTCOMES.name].rows
+    found = measure(night.folder, ledger, manifest, known, night.helper_bytes)
+    return found.model_copy(
+        update={"memory_bytes": max(found.memory_bytes, before.memory_bytes if before else 0)}
+    )
+
+
+def _as_it_is(night: Night) -> Previous:
+    """This night's snapshot so far, for the tables that a rebuild leaves alone."""
+    name, snapshots = night.state.snapshot, night.snapshots
+    if not name or not snapshots.is_complete(name):
+        return Previous(None, snapshots)
+    return Previous(snapshots.manifest(name), snapshots)
+
+
+def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
+    ids = night.state.ids.model_dump()
+    found = [
+        checks.reading_balances(ids),
+        checks.account_balances(
+            ids["distinct"], built.outcomes, built.merged[accounts.OUTCOMES.name].tonight
+        ),
+        checks.answers_are_rows(built.outcomes, built.merged["customers"].tonight + built.shadowed),
+        checks.no_newer_night(_live_night(night), night.folder.night),
+    ]
+    sums = (
+        checks.rows_add_up(name, one.tonight, one.kept, one.table.rows) for name, one in built.merged.items()
+    )
+    drift = (
+        checks.no_drift(table, *drift_of(table, night.folder, ledger))
+        for table, policy in night.config.output.drift.items()
+        if policy == "fail"
+    )
+    return [*found, *sums, *drift]
+
+
+def _live_night(night: Night) -> date | None:
+    live = night.snapshots.current()
+    is_there = live is not None and night.snapshots.is_complete(live.snapshot)
+    return night.snapshots.manifest(live.snapshot).night if live is not None and is_there else None
+
+
+def _swing(night: Night, result: Result, ledger: Ledger, made_upon: str | None) -> None:
+    """The commit point, unless the snapshot is held. `made_upon` was live when the tables were begun.
+
+    What is about to be done is noted first: where the answer is lost, the next run can find out (`find_out`).
+    """
+    assert result.manifest is not None
+    name = result.manifest.snapshot
+    if night.options.no_publish:
+        night.save(snapshot=name, **night.options.unpublished)
+        return
+    night.save(swinging_to=name, swinging_records=ledger.records)
+    try:
+        publish.swing(night.snapshots, result.manifest, night.options.now(), instead_of=made_upon)
+    except HeldError as exc:
+        result.held = exc
+        night.save(state="held", reason=exc.message, snapshot=name, swinging_to="")
+    else:
+        result.live = True
+        _note_published(night)
+
+
+def find_out(night: Night) -> None:
+    """Whether the pointer moved, where the run that moved it died, or was not told."""
+    live = night.snapshots.current() if night.state.swinging_to else None
+    if live is not None and live.snapshot == night.state.swinging_to:
+        manifest = night.snapshots.manifest(live.snapshot)
+        _note_published(night, manifest.forced_reason or "")
+        write_report(manifest, night.snapshots, published=True)
+
+
+def _note_published(night: Night, forced_reason: str = "") -> None:
+    name, records = night.state.swinging_to, night.state.swinging_records
+    keep_as_good(night.config, night.folder, name, forced_reason)
+    night.save(state="published", reason="", snapshot=name, published_records=records, swinging_to="")
+
+
+def _follow_up(night: Night, result: Result) -> None:
+    """The page and the retention. Once the snapshot is live, trouble here is a remark: the night is done."""
+    assert result.manifest is not None
+    output, snapshots = night.config.output, night.snapshots
+    reason = result.held.message if result.held else (night.options.no_publish and "Not published.") or ""
+    try:
+        write_report(result.manifest, snapshots, published=result.live, reason=reason)
+        if result.live:
+            retention = Retention(output.keep_snapshots, output.keep_days, output.grace)
+            snapshots.forget(retention, night.options.now())
+    except StorageError as exc:
+        if not result.live:
+            raise
+        result.remark = f"{exc.message} {exc.hint}".strip()
+    if result.live:
+        remember(night)
+        night.workspace.forget_nights(night.config.work.keep_nights)
+
+
+def nothing_to_do(night: Night, ledger: Ledger, plan: Plan) -> bool:
+    """Nobody to ask, and a snapshot of this night in this export has everything that the journal has.
+
+    A snapshot that was rolled back stays so: only `publish` makes it live again.
+    """
+    if plan.asked or night.state.published_records != ledger.records:
+        return False
+    name, snapshots = night.state.snapshot, night.snapshots
+    if not name or not snapshots.is_complete(name):
+        return False
+    data_tables = {table.name for table in TABLES} & set(snapshots.manifest(name).tables)
+    return data_tables == {table.name for table in wanted_tables(night.config.output)}
+
+
+def is_live(night: Night) -> bool:
+    live = night.snapshots.current()
+    return live is not None and live.snapshot == night.state.snapshot

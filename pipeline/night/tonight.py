@@ -1,0 +1,131 @@
+"""A night under way: what it was told, where it lies, how far it is, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pipeline.config import Config
+from pipeline.errors import HeldError, StoppedError
+from pipeline.plan import Plan
+from pipeline.stats import Tally
+from pipeline.store.snapshots import Manifest, Snapshots, open_snapshots
+from pipeline.store.workspace import NightFolder, NightState, Workspace
+
+
+class Screen:
+    """What a night tells while it runs; this one keeps quiet. The command line has one that draws."""
+
+    def step(self, text: str) -> None:
+        """A step begins."""
+
+    @contextmanager
+    def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
+        """The fetch runs; gives what to call now and then."""
+        yield lambda: None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to the config."""
+
+    night: date | None = None
+    limit: int | None = None
+    until: time | None = None
+    no_publish: bool = False
+    unpublished: Mapping[str, str] = field(
+        default_factory=lambda: {"state": "held", "reason": "--no-publish"}
+    )
+    only: frozenset[str] | None = None  # rebuild just these tables, and take the others as they are
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass
+class Result:
+    """How the night ended. `manifest` is the snapshot made, `live` whether readers see it.
+
+    `folder` is its path or URL; `remark` what went wrong after the commit point, if anything did.
+    """
+
+    night: date
+    manifest: Manifest | None = None
+    folder: str | None = None
+    remark: str = ""
+    live: bool = False
+    unchanged: bool = False
+    stopped: StoppedError | None = None
+    held: HeldError | None = None
+    plan: Plan | None = None
+
+
+@dataclass
+class Night:
+    """A night under way: its folders, its state, what it was told."""
+
+    config: Config
+    options: Options
+    screen: Screen
+    workspace: Workspace
+    folder: NightFolder
+    state: NightState
+    lock: int
+    stopped: StoppedError | None = field(default=None)
+    helper_bytes: int = 0  # the second process's peak
+    unseen: list[tuple[float, int]] = field(default_factory=list)  # when and how many calls no journal has
+    mended: int = 0  # how often the second process died for no reason that was found
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The window's zone; None for the machine's."""
+        name = self.config.window.timezone
+        return ZoneInfo(name) if name else None
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The export."""
+        return open_snapshots(self.config)
+
+    def save(self, **changes: Any) -> None:
+        """Note how far the night is."""
+        updated = self.options.now().isoformat(timespec="seconds")
+        self.state = self.state.model_copy(update={**changes, "updated_at": updated})
+        self.folder.save(self.state)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The live snapshot that the new one builds on; nothing before the first."""
+
+    manifest: Manifest | None
+    snapshots: Snapshots
+
+    def has(self, table: str) -> bool:
+        """Whether the snapshot has such a table."""
+        return self.manifest is not None and table in self.manifest.tables
+
+    def files(self, table: str) -> Iterator[Path]:
+        """A table's files, in order, each there until the next one is asked for; none when the snapshot lacks it."""
+        return self.snapshots.paths(self.manifest, table) if self.manifest else iter(())
+
+
+def previous_of(night: Night) -> Previous:
+    """The snapshot to build on: the live one, or, when this night made it, the one that it was built on.
+
+    Where retention has removed that one, the live one serves: tonight's rows are replaced in it all the same.
+    """
+    snapshots = night.snapshots
+    live = snapshots.current()
+    name = live.snapshot if live else None
+    while name is not None:
+        manifest = snapshots.manifest(name)
+        is_gone = manifest.previous is not None and not snapshots.is_complete(manifest.previous)
+        if manifest.night != night.folder.night or is_gone:
+            return Previous(manifest, snapshots)
+        name = manifest.previous
+    return Previous(None, snapshots)

@@ -1,0 +1,73 @@
+"""Which customers are looked at, and whether their rows are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.checks.sample import (
+    ROWS_EACH,
+    WINDOW_CUSTOMERS,
+    WINDOWS,
+    choose,
+    first_rows,
+    ids_of,
+    sampled_rows,
+)
+from pipeline.checks.whole import orphans, repeated_keys, usual_age
+from tests.checks.rows import BEFORE, NIGHT, members, written
+
+
+def test_few_customers_are_all_looked_at(tmp_path: Path) -> None:
+    """And of others no row is read."""
+    asked = np.arange(100, 300, 2)
+    sample = choose(asked, np.arange(100, 400))
+    found = sampled_rows(written(tmp_path, "members", members(300), group_rows=50), sample)
+    assert found is not None
+    assert ids_of(found).tolist() == asked.tolist()
+
+
+def test_of_many_customers_a_bounded_number_is_looked_at_all_over_the_base() -> None:
+    """However many there are, the sample is as large, and has them from the first to the last stretch."""
+    for count in (100_000, 1_000_000):
+        ids = np.arange(count) * 7
+        sample = choose(ids, ids)
+        assert len(sample.customers) == WINDOWS * WINDOW_CUSTOMERS
+        assert sample.customers[0] < count * 7 / WINDOWS
+        assert sample.customers[-1] > count * 7 * (1 - 1 / WINDOWS)
+
+
+def test_a_few_asked_of_very_many_do_not_make_wide_windows() -> None:
+    """The last snapshot is not read from end to end for them."""
+    listed = np.arange(10_000_000)
+    sample = choose(listed[::1000], listed)
+    assert sum(last - first for first, last in sample.windows) < WINDOWS * 20_000
+
+
+def test_a_table_that_the_last_snapshot_lacked_has_no_rows() -> None:
+    """None, which is something else than an empty table."""
+    assert sampled_rows([], choose(np.arange(5), np.arange(5))) is None
+
+
+def test_of_one_customer_not_more_than_some_rows_count() -> None:
+    """A member with a thousand promotions is one member."""
+    rows = members(100, customer_id=lambda n: 7 if n < 60 else 100 + n)
+    assert np.count_nonzero(ids_of(first_rows(rows)) == 7) == ROWS_EACH
+    assert first_rows(rows).num_rows == 40 + ROWS_EACH
+
+
+def test_repeated_keys_and_orphans_are_counted() -> None:
+    """Rows whose key another row has; rows of customers that are nowhere else."""
+    rows = members(10, customer_id=lambda n: 100 + n // 2)
+    assert repeated_keys(rows) == 5
+    assert repeated_keys(members(10)) == 0
+    assert orphans(members(10), np.arange(100, 107)) == 3
+
+
+def test_the_age_of_a_snapshot_is_that_of_its_old_rows_and_order_is_seen(tmp_path: Path) -> None:
+    """As a logarithm of the nights; a customer that is there twice is out of order."""
+    good = written(tmp_path, "good", members(100, night=BEFORE))
+    bad = written(tmp_path, "bad", members(100, customer_id=lambda n: 100 + min(n, 98)))
+    assert usual_age(good, NIGHT) == (float(np.log10(2)), 0)
+    assert usual_age(bad, NIGHT)[1] == 1
