@@ -18,6 +18,10 @@ Json: TypeAlias = Any
 """A decoded JSON value: dict, list, str, int, `JsonFloat`, bool or None."""
 
 
+Blocks: TypeAlias = dict[str, msgspec.Raw]
+"""The keys at the top of a body, each with the bytes of its value."""
+
+
 class JsonFloat(str):
     """The text of a JSON number that has a fraction or an exponent, such as `24000.0`."""
 
@@ -44,31 +48,40 @@ _STRICT = msgspec.json.Decoder(float_hook=JsonFloat)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_INT_DIGITS = 4000
 """Python refuses to read longer integers; they stay text (sys.set_int_max_str_digits)."""
-_TOP = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TOP = msgspec.json.Decoder(Blocks)
 
 
-def decode(body: bytes) -> Decoded:
+def decode(body: bytes, top: Blocks | None = None) -> Decoded:
     """Decode a whole body; numbers with a fraction or an exponent become `JsonFloat`.
 
-    Raises UnreadableError when no reading gives a document.
+    `top` is what `blocks_of` says of it, where that is known. Raises UnreadableError when no reading gives a document.
     """
     try:
         doc = _STRICT.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refusal:
         return _decode_patiently(body, str(refusal))
-    return Decoded(doc, "", () if _is_all_there(body) else _repeated(body.decode()))
+    if type(doc) is not dict or is_all_there(body, top or blocks_of(body) or {}):
+        return Decoded(doc, "")
+    return Decoded(doc, "", _repeated(body.decode()))
 
 
-def _is_all_there(body: bytes) -> bool:
-    """Whether the keys at the top and their values account for every byte: then no key came twice.
+def blocks_of(body: bytes) -> Blocks | None:
+    """A body's keys at the top and the bytes of their values; None for one that no strict decoder reads so.
 
-    A documented body has `extendedFields` twice. This look skips over the values, a fraction of decoding them; a body
-    with white space between its keys is looked at slowly.
+    This look skips over the values, a fraction of decoding them.
     """
     try:
-        top: dict[str, msgspec.Raw] = _TOP.decode(body)
-    except msgspec.DecodeError:
-        return True  # no object
+        top: Blocks = _TOP.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return top
+
+
+def is_all_there(body: bytes, top: Blocks) -> bool:
+    """Whether the keys at the top and their values account for every byte: then no key came twice.
+
+    A documented body has `extendedFields` twice. A body with white space between its keys is looked at slowly.
+    """
     return len(body) == 1 + 4 * len(top) + sum(map(len, top)) + sum(map(len, top.values()))
 
 

@@ -12,10 +12,11 @@ from datetime import date
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pyarrow as pa
 
 from pipeline.blocks.base import Column, Kind, Table
-from pipeline.blocks.compile import Row, compile_flatten
+from pipeline.blocks.compile import Rows, compile_flatten, compile_usual, width_of
 from pipeline.blocks.fit import Misfit, fit, offsets
 from pipeline.blocks.schema import part_schema
 from pipeline.blocks.secrets import without_secrets, without_signed_url
@@ -27,6 +28,8 @@ MAX_UNKNOWN_PATHS = 2000
 """Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
 MAX_UNKNOWN_PATH_LENGTH = 200
 MORE_PATHS = "(more)"
+PATIENCE = 64
+"""So many answers in a row that are not as declared, and from then on only one in so many is tried as a usual one."""
 
 
 @dataclass
@@ -72,8 +75,13 @@ class _TableState:
     table: Table
     paths: list[str]  # of the places where its rows stand, longest first; extra's paths are relative to them
     schema: pa.Schema
-    rows: list[Row] = field(default_factory=list)
+    width: int  # values in a row
+    rows: Rows = field(default_factory=list)
     extras: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def column(self, place: int) -> list[Any]:
+        """The values at a place of every row; negative ones count from the row's end."""
+        return self.rows[place % self.width :: self.width]
 
     def keep(self, row: int, name: str, found: Json) -> None:
         """Into the row's extra; what has the same name there stays."""
@@ -86,14 +94,20 @@ class Collector:
 
     def __init__(self, tables: Sequence[Table], options: Options) -> None:
         self._options = options
+        self._night = pa.scalar(options.night, pa.date32())
         self._states = [
-            _TableState(table, _row_paths(table), part_schema(table, offsets=options.keep_offsets))
+            _TableState(
+                table, _row_paths(table), part_schema(table, offsets=options.keep_offsets), width_of(table)
+            )
             for table in tables
         ]
         self._rejects: list[Reject] = []
         self._unknown: dict[tuple[str, str], UnknownField] = {}
         self._now: tuple[int, int] = (0, 0)  # fetched_at and record of the answer being flattened
-        self._flatten = compile_flatten(tables, [state.rows for state in self._states], self)
+        rows = [state.rows for state in self._states]
+        self._flatten = compile_flatten(tables, rows, self)
+        self._usual, self._flatten_usual = compile_usual(tables, rows, self)
+        self._refused = 0  # answers since the last usual one
 
     def add(
         self,
@@ -114,6 +128,24 @@ class Collector:
                 customer_id, self._states[0].table.name, key, "repeated key, the last counts", dump(lost)
             )
         self._flatten(doc, customer_id, fetched_at, record, body_hash)
+
+    def add_usual(self, body: bytes, customer_id: int, fetched_at: int, record: int, body_hash: str) -> bool:
+        """Decode and flatten a body whose objects are all as declared; False for any other, which `add` takes.
+
+        Both give the same rows, this way in half the time. No key may stand twice at the top of the body.
+        """
+        if self._refused >= PATIENCE and self._refused % PATIENCE:
+            self._refused += 1
+            return False
+        try:
+            answer = self._usual.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._refused += 1
+            return False
+        self._refused = 0
+        self._now = (fetched_at, record)
+        self._flatten_usual(answer, customer_id, fetched_at, record, body_hash)
+        return True
 
     def reject(self, customer_id: int, table: str, column: str, reason: str, raw: str) -> None:
         """Note a value (its JSON text) of the answer being read that fits nowhere."""
@@ -161,7 +193,7 @@ class Collector:
 
     def __len__(self) -> int:
         """How many rows wait in the largest table."""
-        return max(len(state.rows) for state in self._states)
+        return max(len(state.rows) // state.width for state in self._states)
 
     def drain(self) -> Collected:
         """Type what was collected and start afresh."""
@@ -174,16 +206,15 @@ class Collector:
         return collected
 
     def _batch(self, state: _TableState) -> pa.RecordBatch:
-        customer_ids, *values, fetched_at, records = zip(*state.rows, strict=True)
-        arrays: list[pa.Array[Any]] = [pa.array(customer_ids, pa.int64())]
-        for column, raw in zip(state.table.columns, values, strict=True):
-            arrays.extend(self._typed(state, column, raw))
-        count = len(customer_ids)
+        count = len(state.rows) // state.width
+        arrays: list[pa.Array[Any]] = [pa.array(state.column(0), pa.int64())]
+        for place, column in enumerate(state.table.columns, 1):
+            arrays.extend(self._typed(state, column, state.column(place)))
         arrays += [
-            pa.array(fetched_at, pa.int64()).cast(pa.timestamp("us", "UTC")),
-            pa.repeat(pa.scalar(self._options.night, pa.date32()), count),
+            pa.array(state.column(-2), pa.int64()).cast(pa.timestamp("us", "UTC")),
+            pa.repeat(self._night, count),
             self._extra(state, count),
-            pa.array(records, pa.int64()),
+            pa.array(state.column(-1), pa.int64()),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
 
@@ -196,7 +227,7 @@ class Collector:
 
     def _typed(self, state: _TableState, column: Column, raw: Sequence[Any]) -> list[pa.Array[Any]]:
         if state.table.ignore and column.kind is Kind.TEXT:
-            raw = [without_signed_url(value) for value in raw]
+            raw = _without_signed_urls(raw)
         fitted = fit(column.kind, raw, self._options.zone)
         for misfit in fitted.misfits:
             self._note_misfit(state, column, misfit)
@@ -205,11 +236,21 @@ class Collector:
         return [fitted.array]
 
     def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
-        row = state.rows[misfit.row]
+        start = misfit.row * state.width
+        customer_id, *_, fetched_at, record = state.rows[start : start + state.width]
         state.keep(misfit.row, column.source.split("|")[0], misfit.raw)
         if misfit.reason:
             raw = without_secrets(dump(misfit.raw))
-            self._rejects.append(Reject(row[0], state.table.name, column.name, misfit.reason, raw, *row[-2:]))
+            about = column.name, misfit.reason, raw, fetched_at, record
+            self._rejects.append(Reject(customer_id, state.table.name, *about))
+
+
+def _without_signed_urls(values: Sequence[Any]) -> Sequence[Any]:
+    """Looked for in all of them at once; hardly ever there is one."""
+    texts = "\n".join([value for value in values if isinstance(value, str)])
+    if without_signed_url(texts) is texts:
+        return values
+    return [without_signed_url(value) for value in values]
 
 
 def _row_paths(table: Table) -> list[str]:

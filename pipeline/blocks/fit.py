@@ -1,18 +1,20 @@
 """From a column of raw values to a typed Arrow array, and what did not fit.
 
-A column is looked at as a whole: when its values are all of the type that is expected, Arrow converts them at
-once. Only a column with something odd in it is read value by value.
+A column is converted as a whole: where its values are all of the type that is expected, Arrow takes them at once,
+and where they are not, it refuses. Only a column with something odd in it is read value by value.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,73 +59,66 @@ class Fitted(NamedTuple):
 
 Values = Sequence[Any]
 _NONE = type(None)
+_EMPTY: dict[type, str] = {list: "[]", dict: "{}"}
+_USUAL: dict[Kind, type] = {Kind.TEXT: str, Kind.BOOL: bool}
+"""Values of these types are what the column holds, as they are."""
 _WIDE = Context(prec=200)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d:?\d\d)", re.ASCII)
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _PLAIN_NUMBER = re.compile(rf"-?\d{{1,{MAX_INTEGER_DIGITS}}}(\.\d{{1,{DECIMALS}}})?", re.ASCII)
-_NOT_FOR_ARROW = re.compile(rf"[eE]|\d{{{MAX_INTEGER_DIGITS + 1}}}", re.ASCII)
-"""Arrow 26 crashes on 1E-999999999, and gives wrong numbers for other exponents and for 30 digits and more."""
+"""What Arrow reads right: 26 crashes on 1E-999999999, gives wrong numbers for other exponents and for 30 digits and
+more, takes +5 and 5. for numbers, and refuses to round."""
 _OFFSET = re.compile(r"(Z|[+-]\d\d:?\d\d)$")
 
 
 def fit(kind: Kind, values: Values, zone: ZoneInfo | None = None) -> Fitted:
     """Type a column. `zone` is for date-times of kind INSTANT that come without theirs (else misfits)."""
-    kinds = set(map(type, values))
-    kinds.discard(_NONE)
-    if not kinds:
+    if not values or (values[0] is None and values.count(None) == len(values)):
         return Fitted(pa.nulls(len(values), ARROW_TYPES[kind]), [])
+    if kind is Kind.DECIMAL:
+        return _fit_decimals(values)
     try:
-        quick = _QUICK[kind](values, kinds)
-    except (pa.ArrowInvalid, OverflowError):
+        quick = _QUICK[kind](values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         quick = None
-    if quick is not None:
-        return Fitted(quick, [])
-    return _one_by_one(kind, values, zone)
+    return _one_by_one(kind, values, zone) if quick is None else Fitted(quick, [])
 
 
-def _quick_text(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    return pa.array(values, pa.string()) if kinds == {str} else None
+def _quick_text(values: Values) -> pa.Array[Any]:
+    """Arrow takes text and nothing else for text; a `JsonFloat` is its own text."""
+    return pa.array(values, pa.string())
 
 
-def _quick_int(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    return pa.array(values, pa.int64()) if kinds == {int} else None
+def _quick_int(values: Values) -> pa.Array[Any]:
+    """Arrow takes neither true nor a numeric string for an integer."""
+    return pa.array(values, pa.int64())
 
 
-def _quick_bool(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    return pa.array(values, pa.bool_()) if kinds == {bool} else None
+def _quick_bool(values: Values) -> pa.Array[Any]:
+    """Arrow takes neither 0 nor "true" for a truth."""
+    return pa.array(values, pa.bool_())
 
 
-def _quick_decimal(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    """Integers through int64, fractions through their text: Arrow's parser, no binary float in between."""
-    if kinds == {int}:
-        return pa.array(values, pa.int64()).cast(ARROW_TYPES[Kind.DECIMAL])
-    if not kinds <= {int, JsonFloat}:
-        return None
-    texts = [None if value is None else str(value) for value in values]
-    if _NOT_FOR_ARROW.search("\n".join(filter(None, texts))):
-        return None
-    return pa.array(texts, pa.string()).cast(ARROW_TYPES[Kind.DECIMAL])
+def _quick_instant(values: Values) -> pa.Array[Any] | None:
+    return _within_years(Kind.INSTANT, pa.array(values, pa.string()))
 
 
-def _quick_instant(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    return _within_years(Kind.INSTANT, values) if kinds == {str} else None
+def _quick_date(values: Values) -> pa.Array[Any] | None:
+    return _within_years(Kind.DATE, pa.array(values, pa.string()))
 
 
-def _quick_date(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
-    return _within_years(Kind.DATE, values) if kinds == {str} else None
-
-
-def _quick_local(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
+def _quick_local(values: Values) -> pa.Array[Any] | None:
     """Arrow reads a bare date as midnight; here it is a misfit, so a column with one goes value by value."""
-    if kinds != {str} or min(len(value) for value in values if value is not None) <= len("2026-11-22"):
+    texts = pa.array(values, pa.string())
+    if pc.min(pc.binary_length(texts)).as_py() <= len("2026-11-22"):
         return None
-    return _within_years(Kind.LOCAL, values)
+    return _within_years(Kind.LOCAL, texts)
 
 
-def _within_years(kind: Kind, values: Values) -> pa.Array[Any] | None:
+def _within_years(kind: Kind, texts: pa.Array[Any]) -> pa.Array[Any] | None:
     """None where a year is before 1 or after 9999: Arrow has those, most readers have not."""
-    array = pa.array(values, pa.string()).cast(ARROW_TYPES[kind])
+    array = texts.cast(ARROW_TYPES[kind])
     try:
         pc.min_max(array).as_py()
     except (OverflowError, ValueError):
@@ -131,25 +126,68 @@ def _within_years(kind: Kind, values: Values) -> pa.Array[Any] | None:
     return array
 
 
-def _quick_json(values: Values, kinds: set[type]) -> pa.Array[Any] | None:
+def _quick_json(values: Values) -> pa.Array[Any]:
     return pa.array([None if value is None else _json(value) for value in values], pa.string())
 
 
 def _json(value: Json) -> str:
     """JSON text; nothing signed or secret in it."""
-    return without_secrets(dump(value)) if value else "[]" if type(value) is list else dump(value)
+    if value:
+        return without_secrets(dump(value))
+    return _EMPTY.get(type(value)) or dump(value)
 
 
-_QUICK: dict[Kind, Callable[[Values, set[type]], pa.Array[Any] | None]] = {
+_QUICK: dict[Kind, Callable[[Values], pa.Array[Any] | None]] = {
     Kind.TEXT: _quick_text,
     Kind.INT: _quick_int,
     Kind.BOOL: _quick_bool,
-    Kind.DECIMAL: _quick_decimal,
     Kind.INSTANT: _quick_instant,
     Kind.LOCAL: _quick_local,
     Kind.DATE: _quick_date,
     Kind.JSON: _quick_json,
 }
+
+
+def _fit_decimals(values: Values) -> Fitted:
+    """Integers through int64, fractions through their text: Arrow's parser, no binary float in between.
+
+    A few numbers in a hundred have more decimals than are kept; only these are read one by one.
+    """
+    kinds = set(map(type, values))
+    kinds.discard(_NONE)
+    try:
+        if kinds == {int}:
+            return Fitted(pa.array(values, pa.int64()).cast(ARROW_TYPES[Kind.DECIMAL]), [])
+        if kinds <= {int, JsonFloat, str}:
+            return _fit_numbers(values, _number_texts(values, kinds), str in kinds)
+    except (pa.ArrowInvalid, OverflowError):
+        pass
+    return _one_by_one(Kind.DECIMAL, values, None)
+
+
+def _number_texts(values: Values, kinds: set[type]) -> pa.StringArray:
+    if int in kinds:
+        values = [str(value) if type(value) is int else value for value in values]
+    return pa.array(values, pa.string())
+
+
+def _fit_numbers(values: Values, texts: pa.StringArray, may_be_odd: bool) -> Fitted:
+    if not may_be_odd and _is_for_arrow(texts):
+        with suppress(pa.ArrowInvalid):  # more decimals than are kept, somewhere
+            return Fitted(texts.cast(ARROW_TYPES[Kind.DECIMAL]), [])
+    is_odd: Any = pc.invert(pc.match_substring_regex(texts, f"^{_PLAIN_NUMBER.pattern}$")).fill_null(False)
+    rows = np.flatnonzero(is_odd.to_numpy(zero_copy_only=False)).tolist()
+    read, misfits = _read_each(Kind.DECIMAL, [(row, values[row]) for row in rows], None)
+    texts = pc.replace_with_mask(texts, is_odd, pa.array(read, pa.string()))
+    return Fitted(texts.cast(ARROW_TYPES[Kind.DECIMAL]), misfits)
+
+
+def _is_for_arrow(numbers: pa.StringArray) -> bool:
+    """Whether none has an exponent, and none is so long that it may have too many digits."""
+    digits = numbers.buffers()[2]
+    written = b"" if digits is None else digits.to_pybytes()
+    longest = pc.max(pc.binary_length(numbers)).as_py()
+    return longest <= MAX_INTEGER_DIGITS and b"e" not in written and b"E" not in written
 
 
 class _UnfitError(ValueError):
@@ -163,14 +201,27 @@ class _Rounded(NamedTuple):
 
 
 def _one_by_one(kind: Kind, values: Values, zone: ZoneInfo | None) -> Fitted:
-    read = _READERS[kind]
+    fitted, misfits = _read_each(kind, enumerate(values), zone)
+    if kind is Kind.DECIMAL:
+        return Fitted(pa.array(fitted, pa.string()).cast(ARROW_TYPES[kind]), misfits)
+    return Fitted(pa.array(fitted, ARROW_TYPES[kind]), misfits)
+
+
+def _read_each(
+    kind: Kind, values: Iterable[tuple[int, Json]], zone: ZoneInfo | None
+) -> tuple[list[Any], list[Misfit]]:
+    """Values that stand in these rows, each read by itself; null where it does not fit."""
+    read, usual = _READERS[kind], _USUAL.get(kind, _NONE)
     fitted: list[Any] = []
     misfits: list[Misfit] = []
-    for row, raw in enumerate(values):
+    for row, raw in values:
+        if raw is None or type(raw) is usual:
+            fitted.append(raw)
+            continue
         value = None
-        if raw == "" and kind not in (Kind.TEXT, Kind.JSON):
+        if raw == "" and kind is not Kind.JSON:
             misfits.append(Misfit(row, "", raw))  # says nothing, but is not null
-        elif raw is not None:
+        else:
             try:
                 value = read(raw, zone)
             except _UnfitError as exc:
@@ -179,9 +230,7 @@ def _one_by_one(kind: Kind, values: Values, zone: ZoneInfo | None) -> Fitted:
                 misfits.append(Misfit(row, "", raw))
                 value = value.value
         fitted.append(value)
-    if kind is Kind.DECIMAL:
-        return Fitted(pa.array(fitted, pa.string()).cast(ARROW_TYPES[kind]), misfits)
-    return Fitted(pa.array(fitted, ARROW_TYPES[kind]), misfits)
+    return fitted, misfits
 
 
 def _expected(what: str, raw: Json) -> _UnfitError:

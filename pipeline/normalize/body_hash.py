@@ -10,29 +10,32 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import Any
 
-import msgspec
+from pipeline.jsontext import Blocks, blocks_of
 
 BYTES = 8
 OF_THE_CALL = frozenset({"warnings", "errors"})
 IMAGES = frozenset({"customerImage", "associatedImages"})
-_TOP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SECRET_FIELD = re.compile(rb'"(?:filePath|secureFilePath|s3Token)"\s*:\s*"[^"\\]*(?:\\.[^"\\]*)*"')
 _SIGNED_QUERY = re.compile(rb'\?[^"\\]*Signature=[^"\\]*', re.IGNORECASE)
 
 
-def body_hash(body: bytes, pages: Iterable[bytes] = ()) -> str:
-    """16 hex digits, of an answer and its further pages. A body that no strict decoder reads counts as it is."""
-    stable = b"".join(map(_stable, (body, *pages)))
-    return hashlib.blake2b(stable, digest_size=BYTES).hexdigest()
+def body_hash(body: bytes, pages: Iterable[bytes] = (), top: Blocks | None = None) -> str:
+    """16 hex digits, of an answer and its further pages. A body that no strict decoder reads counts as it is.
+
+    `top` is what `blocks_of` says of the body, where that is known.
+    """
+    digest = hashlib.blake2b(_stable(body, top or blocks_of(body)), digest_size=BYTES)
+    for page in pages:
+        digest.update(_stable(page, blocks_of(page)))
+    return digest.hexdigest()
 
 
-def _stable(body: bytes) -> bytes:
-    try:
-        blocks: dict[str, msgspec.Raw] = _TOP.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+def _stable(body: bytes, blocks: Blocks | None) -> bytes:
+    if blocks is None:
         return body
-    told: list[bytes | msgspec.Raw] = []
+    told: list[Any] = []
     for name in sorted(blocks):
         if name not in OF_THE_CALL:
             block = blocks[name]

@@ -16,7 +16,7 @@ from pipeline.blocks.base import Table
 from pipeline.blocks.collect import Collected, Collector, Options, Reject, UnknownField
 from pipeline.blocks.schema import RECORD, accounts_schema
 from pipeline.blocks.user_groups import GROUP_BLOCKS
-from pipeline.jsontext import Decoded, Json, UnreadableError, decode
+from pipeline.jsontext import Blocks, Decoded, Json, UnreadableError, blocks_of, decode, is_all_there
 from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.next_dates import next_dates
 from pipeline.outcome import Outcome
@@ -90,14 +90,18 @@ class ChunkNormalizer:
 
     def _flatten(self, record: Record, number: int) -> None:
         customer_id, body = _answered_id(record), record.body
-        decoded = _decoded(customer_id, body)
-        for page in self._pages:
-            _append_page(decoded.doc, _decoded(customer_id, page).doc)
-        hashed = body_hash(body, self._pages)
+        top = blocks_of(body)
+        hashed = body_hash(body, self._pages, top)
         self._hashes[-1] = int(hashed, 16)
-        self._collector.add(decoded.doc, customer_id, record.fetched_at, number, hashed, decoded.repeated)
-        if decoded.problem:
-            self._collector.reject(customer_id, "customers", "", decoded.problem, "")
+        is_whole = top is not None and not self._pages and is_all_there(body, top)
+        told = customer_id, record.fetched_at, number, hashed
+        if not (is_whole and self._collector.add_usual(body, *told)):
+            decoded = _decoded(customer_id, body, top)
+            for page in self._pages:
+                _append_page(decoded.doc, _decoded(customer_id, page, None).doc)
+            self._collector.add(decoded.doc, *told, decoded.repeated)
+            if decoded.problem:
+                self._collector.reject(customer_id, "customers", "", decoded.problem, "")
         self._waiting += 1
         self._waiting_bytes += len(body)
         if self._waiting >= BATCH_RECORDS or self._waiting_bytes >= BATCH_BYTES:
@@ -115,9 +119,10 @@ class ChunkNormalizer:
         self._start()
 
     def _all_parts(self) -> Iterable[tuple[str, pa.Table]]:
-        night = self._options.night
-        for name, batches in self._gathered.batches.items():
-            table = pa.Table.from_batches(batches)
+        """The last is the list of calls. What was written is let go: the next table takes its place in memory."""
+        night, calls, batches = self._options.night, self._calls_part(), self._gathered.batches
+        for name in list(batches):
+            table = pa.Table.from_batches(batches.pop(name))
             yield name, table.take(pa.compute.sort_indices(table, [("customer_id", "ascending")]))
         if self._gathered.rejects:
             yield accounts.REJECTS.name, _rejects_part(self._gathered.rejects, night)
@@ -125,7 +130,7 @@ class ChunkNormalizer:
             yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown)
         if self._records:
             yield accounts.OUTCOMES.name, _outcomes_part(self._records, night)
-        yield CALLS, self._calls_part()
+        yield CALLS, calls
 
     def _calls_part(self) -> pa.Table:
         told = pa.schema(list(CALLS_SCHEMA)[:-2])
@@ -142,10 +147,10 @@ def normalize_chunk(path: Path, parts: Path, normalizer: ChunkNormalizer) -> Non
     normalizer.write(parts, chunk)
 
 
-def _decoded(customer_id: int, body: bytes) -> Decoded:
+def _decoded(customer_id: int, body: bytes, top: Blocks | None) -> Decoded:
     """The body's document. One that cannot be read again leaves the bare customer, and the reason."""
     try:
-        return decode(body)
+        return decode(body, top)
     except UnreadableError as exc:
         return Decoded({"id": customer_id}, str(exc))
 

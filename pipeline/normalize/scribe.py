@@ -63,6 +63,7 @@ def start(job: Job, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
         process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
             module_command("pipeline.normalize.scribe", str(theirs.fileno()), job.model_dump_json()),
             pass_fds=(theirs.fileno(), lock),
+            env={"ARROW_DEFAULT_MEMORY_POOL": "system", **os.environ},  # a fifth less memory than Arrow's own
             stdin=subprocess.DEVNULL,
         )
     return process, ours

@@ -8,7 +8,7 @@ import os
 
 from pipeline import jsontext
 
-_decode = jsontext.decode
+_blocks_of = jsontext.blocks_of
 
 
 def _marks(variable: str) -> list[bytes]:
@@ -18,13 +18,13 @@ def _marks(variable: str) -> list[bytes]:
 _ABORTS, _RAISES = _marks("POISON_ABORTS"), _marks("POISON_RAISES")
 
 
-def decode(body: bytes) -> jsontext.Decoded:
-    """What jsontext.decode does, unless it is one of those customers."""
+def blocks_of(body: bytes) -> jsontext.Blocks | None:
+    """What jsontext.blocks_of does, the first look at every answer, unless it is one of those customers."""
     if any(mark in body for mark in _ABORTS):
         os.abort()
     if any(mark in body for mark in _RAISES):
         raise KeyError("Jane Doe, 5 Rose Lane")
-    return _decode(body)
+    return _blocks_of(body)
 
 
-jsontext.decode = decode
+jsontext.blocks_of = blocks_of
