@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -116,12 +116,11 @@ class Client:
         """
         url = self._url(question, offset)
         began = time.perf_counter_ns()
+        _ON_SENT.set(on_sent)
         try:
             async with (
                 asyncio.timeout(self._options.timeout_s),
-                self._session.get(
-                    url, headers=headers, allow_redirects=False, trace_request_ctx=on_sent
-                ) as response,
+                self._session.get(url, headers=headers, allow_redirects=False) as response,
             ):
                 on_heard()
                 body = await read_body(response, self._options.max_body_bytes)
@@ -229,18 +228,24 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
-        trace_configs=[_telling_when_sent()] if tells_when_sent else [],
+        request_class=_TellingRequest if tells_when_sent else aiohttp.ClientRequest,
     )
     # aiohttp would send a dropped GET once more by itself: a call that no quota saw and no journal has.
     session._retry_connection = False
     return session
 
 
-def _telling_when_sent() -> aiohttp.TraceConfig:
-    async def tell(_session: object, context: SimpleNamespace, _sent: object) -> None:
-        if context.trace_request_ctx is not None:
-            context.trace_request_ctx()
+_ON_SENT: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
+"""What the task that makes a request wants to be called once it is on its way."""
 
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(tell)
-    return trace
+
+class _TellingRequest(aiohttp.ClientRequest):
+    """Tells when it is on its way: it has a connection, and its bytes are written. A tenth of what a trace costs."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Send it. Its answer has not begun yet."""
+        response = await super().send(conn)
+        on_sent = _ON_SENT.get()
+        if on_sent is not None:
+            on_sent()
+        return response

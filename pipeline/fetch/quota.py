@@ -82,7 +82,9 @@ class Quota:
         _refuse_none(limits if isinstance(limits, Sequence) else limits.every)
         self._timetable = Always(limits) if isinstance(limits, Sequence) else limits
         self._clock, self._wall = clock, wall
-        self._departures = Departures(max((limit.calls for limit in self._timetable.every), default=0))
+        every = self._timetable.every
+        self._has_limits = bool(every)
+        self._departures = Departures(max((limit.calls for limit in every), default=0))
         self._departures.add_ages(spent, clock())
         self._latencies = Latencies()
         self._heard: deque[tuple[Sent, float]] = deque(maxlen=HEARD)  # calls, and how long nothing was heard
@@ -103,7 +105,7 @@ class Quota:
 
     async def turn(self) -> Turn:
         """Wait until one more call may leave."""
-        if not self._timetable.every and self._clock() >= self._paused_until:
+        if not self._has_limits and self._clock() >= self._paused_until:
             return Turn(self, 0, self._clock())
         async with self._queue:
             self._creep_back()
@@ -114,7 +116,7 @@ class Quota:
 
     def _leave(self) -> Turn:
         now = self._clock()
-        if self._timetable.every:
+        if self._has_limits:
             self._departures.add(now)
         return Turn(self, self._departures.count, now)
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from pipeline.fetch.limits import Limit
 
 NEVER = -math.inf
-SLACK_SHARE = 0.002
+SLACK_SHARE, SLACK_SHARE_OF_FEW, FEW = 0.004, 0.002, 20
+"""By so much every window is kept longer; by less where it holds fewer calls, of which late timers cost more."""
 MOST_SLACK_S = 10.0
 POLL_S = 0.005
 """How often to look again while a call that had its turn long ago is still under way."""
@@ -79,7 +80,7 @@ class Window:
     We know when a call left; the server counts when it arrives. Two calls may therefore be closer together there
     than here, by what the first was later on its way than the second. Three things keep the limit all the same:
 
-    * `slack_s`: every window is kept a little longer than it is, by 0.2 % (ten seconds at most). By half of it any
+    * `slack_s`: every window is kept a little longer than it is, by 0.4 % (ten seconds at most). By half of it any
       call may be later than it seems, by the other half calls may change places on their way.
     * Doubt. Calls arrive in the order they were sent, but for what the slack is for; so the first answer to a call, or
       to any that was sent after it, proves that it has arrived. When that took longer than usual, it may have arrived
@@ -87,7 +88,7 @@ class Window:
       is thus paid once, by the calls that it met, instead of by a slack for the worst case in every window.
     * A call that was not sent yet, or not heard of at all, counts however long ago it had its turn.
 
-    The price is 0.2 % of the calls for the slack, and for the doubt the mean by which answers are heard of later than
+    The price is 0.4 % of the calls for the slack, and for the doubt the mean by which answers are heard of later than
     usual, as a share of the window: an API whose latency is uneven by 5 ms costs a limit by the second 0.5 %, and one
     by the minute nothing to speak of. At high paces it is less, because the next calls' answers tell. The limit goes
     first: where much is stalled less is used. What is not covered: one call that is held up by itself (its packet
@@ -96,7 +97,8 @@ class Window:
 
     def __init__(self, limit: Limit, departures: Departures, on_the_way: OnTheWay) -> None:
         self.limit = limit
-        self.slack_s = min(MOST_SLACK_S, SLACK_SHARE * limit.per_s)
+        share = SLACK_SHARE if limit.calls >= FEW else SLACK_SHARE_OF_FEW
+        self.slack_s = min(MOST_SLACK_S, share * limit.per_s)
         self.usual_s = self.least_s = 0.0  # latency: what it takes longer to hear of a call is doubt
         self.since, self.until = NEVER, math.inf  # of the fixed window that is now, where there is one
         self._departures = departures
