@@ -629,6 +629,15 @@ class OutputConfig(Section):
         return value
 
 
+class SnapshotConfig(Section):
+    """What stands in a snapshot: the last one's rows and tonight's, or tonight's alone; who stays without an answer."""
+
+    mode: Literal["merge", "full"] = "merge"
+    absent: Literal["keep", "drop"] = "keep"
+    failed: Literal["keep", "drop"] = "keep"
+    changes: bool = False
+
+
 class Config(Section):
     """A whole config, checked, its paths absolute."""
 
@@ -641,6 +650,7 @@ class Config(Section):
     retry: RetryConfig = RetryConfig()
     work: WorkConfig = WorkConfig()
     output: OutputConfig = OutputConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
 
     def sha256(self) -> str:
         """Names the settings; secrets are no part of a config, so none is in it."""

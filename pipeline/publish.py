@@ -60,6 +60,7 @@ def make_manifest(
     tables: Mapping[str, ManifestTable],
     checks: Sequence[ManifestCheck],
     config_sha256: str,
+    changes: Mapping[str, ManifestTable] | None = None,
 ) -> Manifest:
     """What the snapshot is and how it came to be."""
     return Manifest(
@@ -73,6 +74,7 @@ def make_manifest(
         outcomes=dict(outcomes),
         calls=dict(calls),
         tables=dict(tables),
+        changes=dict(changes or {}),
         checks=list(checks),
         config_sha256=config_sha256,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import resource
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +19,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import merge
+from pipeline.config import SnapshotConfig
 from pipeline.errors import Exit, StorageError
-from pipeline.merge import MergedTable, TableInputs, merge_table, part_paths, replaced_customers, write_files
+from pipeline.merge import (
+    Leaving,
+    MergedTable,
+    TableInputs,
+    codes_in,
+    files,
+    merge_table,
+    part_paths,
+    runs,
+    table,
+    write_files,
+)
+from pipeline.merge.changes import changes_schema
+from pipeline.merge.rounds import in_order, rounds
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import fingerprint, write_part
@@ -33,6 +48,8 @@ SCHEMA = pa.schema(FIELDS)
 PART_SCHEMA = SCHEMA.append(pa.field(RECORD, pa.int64()))
 
 Row = tuple[int, str]
+Gaps = dict[int, list[int]]
+MERGE = SnapshotConfig()
 
 
 def a_ledger(verdicts: dict[int, Outcome], stale: Sequence[int] = ()) -> Ledger:
@@ -95,12 +112,22 @@ class Export:
     def parts(self) -> list[Path]:
         return part_paths(self.root / "parts", "t")
 
-    def merge(self, ledger: Ledger) -> tuple[MergedTable, list[Row]]:
-        """The new table, and its rows as they stand in its files; every promise of a manifest is checked."""
+    def merge(
+        self,
+        ledger: Ledger,
+        snapshot: SnapshotConfig = MERGE,
+        gaps: Gaps | None = None,
+        table: str = "segments",
+    ) -> tuple[MergedTable, list[Row]]:
+        """The new table, and its rows as they stand in its files; every promise of a manifest is checked.
+
+        It goes by the rules of `table`; `gaps` are the customers by their warnings' codes.
+        """
         self.runs += 1
         folder = self.root / f"snapshot-{self.runs}" / "t"
         inputs = TableInputs(SCHEMA, self.parts, self.previous, "zstd")
-        merged = merge_table(inputs, ledger, replaced_customers(ledger, self.parts), folder)
+        told = {code: np.array(ids, np.int64) for code, ids in (gaps or {}).items()}
+        merged = merge_table(inputs, ledger, Leaving(ledger, snapshot, told).of(table), folder)
         rows = rows_of(folder, merged)
         assert [one for one, _ in rows] == sorted(one for one, _ in rows)
         assert merged.tonight + merged.kept == merged.table.rows == len(rows)
@@ -220,9 +247,9 @@ def test_a_flipped_bit_in_the_last_snapshot_is_told(export: Export) -> None:
 
 def test_a_full_file_is_followed_by_the_next(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are rotated at their size; no row is lost or doubled, and no file but a lone one is empty."""
-    monkeypatch.setattr(merge, "FILE_BYTES", 2_000)
-    monkeypatch.setattr(merge, "ROW_GROUP_BYTES", 1)
-    monkeypatch.setattr(merge, "BUFFERED_ROWS", 1)  # batches of 1,024 rows, the fewest there are
+    monkeypatch.setattr(files, "FILE_BYTES", 2_000)
+    monkeypatch.setattr(files, "ROW_GROUP_BYTES", 1)
+    monkeypatch.setattr(table, "SOURCES_BYTES", 1)  # batches of 1,024 rows, the fewest there are
     expected = [(one, f"text {one * 7919 % 10_007}") for one in range(10_000)]
     export.add_previous(expected[::2])
     export.add_part(expected[1::2])
@@ -237,10 +264,11 @@ def test_more_parts_than_may_be_open_are_merged_in_runs(
     export: Export, monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:
     """At three at a time, four and forty parts give what one would; what a death left of a run is not read."""
-    monkeypatch.setattr(merge, "FAN_IN", 3)
-    left = export.root / "parts" / "t" / "runs" / "0-00000"
+    monkeypatch.setattr(runs, "FAN_IN", 3)
+    monkeypatch.setattr(runs, "RUN_BYTES", 1)
+    left = export.root / "parts" / "t" / "runs"
     left.mkdir(parents=True)
-    (left / "part-00000.parquet").write_bytes(b"half")
+    (left / "0-00000").write_bytes(b"half")
     export.add_previous([(0, "old"), (50, "old"), (10_000, "old")])
     for part in range(parts):
         export.add_part([(part + parts * at, f"{part}.{at}") for at in range(5)])
@@ -298,8 +326,10 @@ def test_however_inputs_are_cut_into_batches_the_rows_are_the_same(
     """Sorted, none lost, none doubled; rows of one customer from one input keep their order across batches."""
     rows = [[(one, f"{number}:{at}") for at, one in enumerate(ids)] for number, (ids, _) in enumerate(inputs)]
     sources = [batches_of(some, cuts) for some, (_, cuts) in zip(rows, inputs, strict=True)]
-    table = pa.Table.from_batches(merge._merge_sorted(sources), SCHEMA)
-    found = plain(table)
+    merged = [in_order(one) for one in rounds(sources, SCHEMA)]
+    for one, following in pairwise(merged):
+        assert one["customer_id"][-1].as_py() < following["customer_id"][0].as_py()
+    found = plain(pa.Table.from_batches(merged, SCHEMA))
     assert [one for one, _ in found] == sorted(one for one, _ in found)
     assert sorted(found) == sorted(row for some in rows for row in some)
     for number, some in enumerate(rows):
@@ -307,37 +337,328 @@ def test_however_inputs_are_cut_into_batches_the_rows_are_the_same(
 
 
 OUTCOMES = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.RETRIED])
+KEEP_OR_DROP = st.sampled_from(["keep", "drop"])
+SNAPSHOTS = st.builds(
+    SnapshotConfig, mode=st.sampled_from(["merge", "merge", "full"]), absent=KEEP_OR_DROP, failed=KEEP_OR_DROP
+)
+CODES = st.sampled_from([8063, 8088, 91001, 91005])
+"""For the table `customer_status`: three that do not concern it, or tear it, or may concern any table."""
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     previous=st.lists(st.lists(st.integers(1, 9), max_size=8), max_size=3),
     verdicts=st.dictionaries(
         st.integers(1, 9), st.tuples(OUTCOMES, st.integers(0, 2), st.integers(0, 3)), max_size=9
     ),
+    codes=st.dictionaries(st.integers(1, 9), st.sets(CODES, max_size=2), max_size=9),
+    snapshot=SNAPSHOTS,
 )
 def test_any_night_on_any_snapshot_is_the_plain_answer(
     tmp_path_factory: pytest.TempPathFactory,
     previous: list[list[int]],
     verdicts: dict[int, tuple[Outcome, int, int]],
+    codes: dict[int, set[int]],
+    snapshot: SnapshotConfig,
 ) -> None:
-    """Random last rows over several files, random verdicts with rows over several parts: as a plain loop has it."""
+    """Random last rows over several files, verdicts, warnings and policies, with rows over several parts."""
     export = Export(tmp_path_factory.mktemp("export"))
     ids = sorted(one for some in previous for one in some)
     old = [(one, f"old {at}") for at, one in enumerate(ids)]
-    for some in previous:
-        export.add_previous([old.pop(0) for _ in some])
     new = {
         one: [(one, f"new {at}") for at in range(count)] if outcome.has_data else []
         for one, (outcome, _, count) in verdicts.items()
     }
+    outcomes = {one: outcome for one, (outcome, _, _) in verdicts.items()}
+    expected = [
+        row
+        for one in sorted({*ids, *verdicts})
+        for row in rows_that_stand(
+            [row for row in old if row[0] == one],
+            new.get(one, []),
+            outcomes.get(one),
+            codes.get(one, set()),
+            snapshot,
+        )
+    ]
+    rest = list(old)
+    for some in previous:
+        export.add_previous([rest.pop(0) for _ in some])
     for part in range(3):
         export.add_part([row for one in sorted(verdicts) if verdicts[one][1] == part for row in new[one]])
-    _, found = export.merge(a_ledger({one: outcome for one, (outcome, _, _) in verdicts.items()}))
-    leaves = {
-        one
-        for one, (outcome, _, _) in verdicts.items()
-        if outcome in (Outcome.EXPORTED, Outcome.DELETED, Outcome.MERGED) or new[one]
+    gaps = {code: sorted(one for one in codes if code in codes[one]) for code in (8063, 8088, 91001, 91005)}
+    _, found = export.merge(a_ledger(outcomes), snapshot, gaps, "customer_status")
+    assert found == expected
+
+
+def rows_that_stand(
+    old: list[Row], new: list[Row], outcome: Outcome | None, codes: set[int], snapshot: SnapshotConfig
+) -> list[Row]:
+    """The rules, for one customer of `customer_status`, in plain words."""
+    if snapshot.mode == "full" or outcome in (Outcome.EXPORTED, Outcome.DELETED, Outcome.MERGED):
+        return new
+    if outcome is Outcome.ABSENT:
+        return old if snapshot.absent == "keep" else []
+    if outcome is Outcome.FAILED:
+        return old if snapshot.failed == "keep" else []
+    if outcome is not Outcome.PARTIAL:
+        return old
+    if 8088 in codes:  # its row is torn
+        return old or new
+    if 91005 in codes or not codes:  # nobody knows what is missing
+        return new or old
+    return new
+
+
+# Policies
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ABSENT, Outcome.FAILED])
+@pytest.mark.parametrize("policy", ["keep", "drop"])
+def test_absent_and_failed_ones_stay_or_leave_as_the_config_says(
+    export: Export, outcome: Outcome, policy: Any
+) -> None:
+    """Each policy is for its own verdict; the other one's customers stay."""
+    export.add_previous([(1, "old"), (2, "old"), (3, "old")])
+    other = Outcome.FAILED if outcome is Outcome.ABSENT else Outcome.ABSENT
+    snapshot = SnapshotConfig.model_validate({outcome.word: policy})
+    _, rows = export.merge(a_ledger({1: outcome, 2: other}), snapshot)
+    assert rows == [(1, "old")] * (policy == "keep") + [(2, "old"), (3, "old")]
+
+
+def test_full_is_tonight_alone(export: Export) -> None:
+    """`snapshot.mode: full`: nobody stays, whatever became of him; the sums hold."""
+    export.add_previous([(1, "old"), (2, "old"), (3, "old")])
+    export.add_part([(1, "new")])
+    merged, rows = export.merge(
+        a_ledger({1: Outcome.EXPORTED, 2: Outcome.FAILED}), SnapshotConfig(mode="full")
+    )
+    assert rows == [(1, "new")]
+    assert (merged.tonight, merged.kept, merged.dropped) == (1, 0, 3)
+
+
+def test_a_gap_keeps_the_last_rows_of_the_table_that_it_costs(export: Export) -> None:
+    """1 lacks segments, 2 lacks something else and has none any more, 3 lacks them and has some all the same."""
+    export.add_previous([(1, "old"), (2, "old"), (3, "old"), (3, "old, too")])
+    export.add_part([(3, "new")])
+    ledger = a_ledger(dict.fromkeys((1, 2, 3), Outcome.PARTIAL))
+    _, rows = export.merge(ledger, gaps={8063: [1, 3], 91002: [2]})
+    assert rows == [(1, "old"), (3, "new")]
+
+
+def test_of_several_gaps_each_counts(export: Export) -> None:
+    """A second warning beside the first one is no less a gap."""
+    export.add_previous([(1, "old")])
+    _, rows = export.merge(a_ledger({1: Outcome.PARTIAL}), gaps={8062: [1], 91004: [1]})
+    assert rows == [(1, "old")]
+
+
+def test_a_warning_of_a_full_answer_keeps_nothing(export: Export) -> None:
+    """What the second look healed is a full answer: the gap of the first one counts for nothing."""
+    export.add_previous([(1, "old")])
+    _, rows = export.merge(a_ledger({1: Outcome.EXPORTED}), gaps={8063: [1]})
+    assert rows == []
+
+
+def test_a_row_that_a_gap_tore_does_not_replace_a_whole_one(export: Export) -> None:
+    """The status failed (8088), its row came for the fraud mark: it counts only where there was no row before."""
+    export.add_previous([(1, "old"), (3, "old")])
+    export.add_part([(1, "torn"), (2, "torn"), (3, "new")])
+    ledger = a_ledger({1: Outcome.PARTIAL, 2: Outcome.PARTIAL, 3: Outcome.EXPORTED})
+    merged, rows = export.merge(ledger, gaps={8088: [1, 2]}, table="customer_status")
+    assert rows == [(1, "old"), (2, "torn"), (3, "new")]
+    assert (merged.tonight, merged.kept, merged.dropped) == (2, 1, 1)
+
+
+def test_gaps_are_read_from_the_warnings_of_answers_that_count(tmp_path: Path) -> None:
+    """Codes that are no gap, codes that are missing, and stale answers are passed over."""
+    columns = {
+        "customer_id": [1, 1, 2, 3, 4],
+        "code": pa.array([8063, 521, 8063, None, 91001], pa.int64()),
+        RECORD: [10, 10, 11, 12, 13],
     }
-    expected = [(one, f"old {at}") for at, one in enumerate(ids) if one not in leaves]
-    assert sorted(found) == sorted([*expected, *(row for rows in new.values() for row in rows)])
+    write_part(tmp_path / "warnings" / "chunk-00000.parquet", pa.table(columns))
+    ledger = a_ledger(dict.fromkeys((1, 2, 3, 4), Outcome.PARTIAL), stale=[11])
+    found = codes_in(part_paths(tmp_path, "warnings"), ledger)
+    assert {code: ids.tolist() for code, ids in found.items()} == {8063: [1], 91001: [4]}
+
+
+# Changes
+
+
+def the_changes(
+    export: Export, ledger: Ledger, snapshot: SnapshotConfig = MERGE
+) -> list[tuple[int, str, str]]:
+    """The changes of a merge as (customer, points: the key's second half, what became of it), in their order."""
+    folder = export.root / "told" / "t"
+    inputs = TableInputs(
+        SCHEMA_OF_CHANGES,
+        export.parts,
+        export.previous,
+        "zstd",
+        changes_key=("customer_id", "points"),
+        night=date(2026, 11, 22),
+    )
+    merged = merge_table(inputs, ledger, Leaving(ledger, snapshot, {}).of("segments"), folder)
+    assert merged.changed is not None
+    (file,) = merged.changed.table.files
+    assert file.path == "changes/t/part-00000.parquet"
+    table = pq.read_table(export.root / "told" / file.path)
+    assert table.schema == changes_schema(SCHEMA_OF_CHANGES)
+    assert merged.before + merged.changed.inserted - merged.changed.deleted == merged.table.rows
+    assert table.num_rows == merged.changed.inserted + merged.changed.updated + merged.changed.deleted
+    rows: list[dict[str, Any]] = table.to_pylist()
+    assert [row["customer_id"] for row in rows] == sorted(row["customer_id"] for row in rows)
+    assert all(row["extra"] is None for row in rows if row["_change"] == "delete")
+    return [(row["customer_id"], str(int(row["points"])), row["_change"]) for row in rows]
+
+
+NIGHT_FIELDS: list[pa.Field[Any]] = [
+    *FIELDS,
+    pa.field("_fetched_at", pa.timestamp("us", "UTC")),
+    pa.field("_night", pa.date32(), nullable=False),
+]
+SCHEMA_OF_CHANGES = pa.schema(NIGHT_FIELDS)
+Told = tuple[int, int, str | None]
+
+
+def told_table(rows: Sequence[Told], night: int, number: int | None = None) -> pa.Table:
+    """Rows of (customer, points, extra), fetched in a night of that number."""
+    ids, points, texts = zip(*rows, strict=True) if rows else ((), (), ())
+    nights = [night] * len(rows)
+    arrays: list[Any] = [
+        pa.array(ids, pa.int64()),
+        pa.array([Decimal(one) for one in points], pa.decimal128(38, 9)),
+        pa.array(texts, pa.string()),
+        pa.array(nights, pa.timestamp("us", "UTC")),
+        pa.array(nights, pa.date32()),
+    ]
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA_OF_CHANGES)
+    return (
+        table if number is None else table.append_column(RECORD, pa.array([number] * len(rows), pa.int64()))
+    )
+
+
+def test_changes_are_what_the_night_made_different(export: Export) -> None:
+    """Same again: no change. Another text, null for a text: updates. New keys are inserted, missing ones deleted."""
+    old = [
+        (1, 1, "same"),
+        (1, 2, "text"),
+        (1, 3, "text"),
+        (1, 4, "gone"),
+        (2, 1, "not asked"),
+        (3, 1, "left"),
+    ]
+    new = [(1, 1, "same"), (1, 2, "other"), (1, 3, None), (1, 5, "new"), (4, 1, "new")]
+    export.add_previous(told_table(old, 1))
+    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table(new, 2, 0))
+    ledger = a_ledger({1: Outcome.EXPORTED, 3: Outcome.DELETED, 4: Outcome.EXPORTED})
+    assert sorted(the_changes(export, ledger)) == [
+        (1, "2", "update"),
+        (1, "3", "update"),
+        (1, "4", "delete"),
+        (1, "5", "insert"),
+        (3, "1", "delete"),
+        (4, "1", "insert"),
+    ]
+
+
+def test_in_full_mode_whoever_was_not_asked_is_deleted(export: Export) -> None:
+    """The changes tell how to get from the last snapshot to this one, whatever the mode."""
+    export.add_previous(told_table([(1, 1, "a"), (2, 1, "b")], 1))
+    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table([(1, 1, "a")], 2, 0))
+    told = the_changes(export, a_ledger({1: Outcome.EXPORTED}), SnapshotConfig(mode="full"))
+    assert told == [(2, "1", "delete")]
+
+
+SOME_ROWS = st.lists(
+    st.tuples(st.integers(1, 5), st.integers(0, 3), st.sampled_from(["a", "b", None])), max_size=12
+)
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(old=SOME_ROWS, new=SOME_ROWS, asked=st.sets(st.integers(1, 5)), small=st.booleans())
+def test_the_changes_applied_to_the_last_snapshot_give_this_one(
+    tmp_path_factory: pytest.TempPathFactory, old: list[Told], new: list[Told], asked: set[int], small: bool
+) -> None:
+    """By a plain loop: delete and update by key, insert; keys that stand twice included."""
+    export = Export(tmp_path_factory.mktemp("changes"))
+    old, new = sorted(old, key=lambda row: row[0]), sorted(new, key=lambda row: row[0])
+    new = [row for row in new if row[0] in asked]
+    export.add_previous(told_table(old, 1))
+    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table(new, 2, 0))
+    told = Counter(the_changes(export, a_ledger(dict.fromkeys(asked, Outcome.EXPORTED))))
+    assert told == expected_changes([row for row in old if row[0] in asked], new)
+
+
+def expected_changes(left: list[Told], came: list[Told]) -> Counter[tuple[int, str, str]]:
+    """The i-th row of a key is compared with the i-th that it had."""
+    by_key: dict[tuple[int, int], tuple[list[str | None], list[str | None]]] = {}
+    for side, rows in enumerate((left, came)):
+        for one, points, text in rows:
+            by_key.setdefault((one, points), ([], []))[side].append(text)
+    found: Counter[tuple[int, str, str]] = Counter()
+    for (one, points), (was, now) in by_key.items():
+        pairs = list(zip(was, now, strict=False))
+        found[one, str(points), "update"] += sum(before != after for before, after in pairs)
+        found[one, str(points), "insert"] += len(now) - len(pairs)
+        found[one, str(points), "delete"] += len(was) - len(pairs)
+    return +found
+
+
+# Sizes
+
+
+def test_a_night_that_does_not_fit_into_memory_gives_the_same_bytes(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By runs on the disk or in memory: file by file the same."""
+    export.add_previous([(one, f"old {one}") for one in range(0, 9_000, 3)])
+    for part in range(6):
+        export.add_part([(one, f"new {one}") for one in range(part, 9_000, 12)])
+    ledger = a_ledger({one: Outcome.EXPORTED for part in range(6) for one in range(part, 9_000, 12)})
+    first, _ = export.merge(ledger)
+    monkeypatch.setattr(runs, "RUN_BYTES", 20_000)
+    second, _ = export.merge(ledger)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "expected", [0, 10 << 20, 300 << 20, 383 << 20, 500 << 20, 700 << 20, 5 << 30, 50 << 30]
+)
+def test_files_have_128_to_512_mb(expected: int) -> None:
+    """A table that is as large as expected has files of that size, the last one too; a smaller one has one file."""
+    full, left = files.full_at(expected), expected
+    while left > full:
+        left -= full
+    assert full <= 512 << 20
+    if expected > 384 << 20:
+        assert min(full, left) >= 128 << 20
+    elif expected:
+        assert left == expected
+
+
+def test_an_error_in_the_middle_leaves_no_open_file(export: Export) -> None:
+    """The rows end in an error: it is the one that is told, and the file is closed."""
+
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from table_of([(1, "x")]).to_batches()
+        raise StorageError("the disk is gone")
+
+    with pytest.raises(StorageError, match="the disk is gone"):
+        write_files(broken(), SCHEMA, export.root / "t", "zstd")
+
+
+def test_statistics_page_index_and_checksums_are_there(export: Export) -> None:
+    """Readers skip what they do not need: min and max of each column, where each page is."""
+    export.add_part([(one, f"text {one}") for one in range(5_000)])
+    merged, _ = export.merge(a_ledger(dict.fromkeys(range(5_000), Outcome.EXPORTED)))
+    meta = pq.ParquetFile(export.root / "snapshot-1" / merged.table.files[0].path).metadata
+    group = meta.row_group(0)
+    for at in range(meta.num_columns):
+        column = group.column(at)
+        assert column.has_offset_index and column.has_column_index
+        assert column.statistics is not None
+        assert column.compression == "ZSTD"
+    ids: Any = group.column(0).statistics
+    assert (ids.min, ids.max) == (0, 4_999)

@@ -10,6 +10,7 @@ from pipeline.checks.measure import Measured, Tonight, measure
 from pipeline.checks.sums import (
     account_balances,
     answers_are_rows,
+    changes_add_up,
     no_drift,
     no_newer_night,
     reading_balances,
@@ -28,6 +29,7 @@ __all__ = [
     "Tonight",
     "account_balances",
     "answers_are_rows",
+    "changes_add_up",
     "examine",
     "measure",
     "no_drift",

@@ -63,3 +63,12 @@ def rows_add_up(table: str, tonight: int, kept: int, in_files: int) -> ManifestC
         passed=tonight + kept == in_files,
         detail=f"{tonight:,} from tonight + {kept:,} kept, {in_files:,} in the files",
     )
+
+
+def changes_add_up(table: str, before: int, more: int, in_files: int) -> ManifestCheck:
+    """The last snapshot's rows, and what the changes added and took, are the rows in the files."""
+    return ManifestCheck(
+        name=f"changes of {table} add up",
+        passed=before + more == in_files,
+        detail=f"{before:,} before {more:+,} by the changes, {in_files:,} in the files",
+    )

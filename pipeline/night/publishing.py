@@ -11,7 +11,7 @@ from pipeline.night.checking import check_rows, keep_as_good
 from pipeline.night.known import remember
 from pipeline.night.learned import measure
 from pipeline.night.listing import listed_ids
-from pipeline.night.tables import Building, Built, build_tables, drift_of, wanted_tables
+from pipeline.night.tables import Building, Built, Sources, build_tables, drift_of, wanted_tables
 from pipeline.night.tonight import Night, Previous, Result, previous_of
 from pipeline.plan import Plan
 from pipeline.report import write_report
@@ -27,8 +27,9 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     live, previous = snapshots.current(), previous_of(night)  # in this order: a swing in between is noticed
     ledger = read_ledger(night.folder.parts)
     draft = publish.begin(snapshots, now)
-    plans = Building(night.config.output, night.options.only, _as_it_is(night))
-    built = build_tables(plans, night.folder, ledger, listed_ids(night.folder), previous, draft)
+    plans = Building(night.config.output, night.config.snapshot, night.options.only, _as_it_is(night))
+    sources = Sources(night.folder, ledger, listed_ids(night.folder), previous)
+    built = build_tables(plans, sources, draft)
     manifest = publish.make_manifest(
         name=draft.name,
         night=night.folder.night,
@@ -38,6 +39,7 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
         outcomes=built.outcomes,
         calls={"made": ledger.calls, "repeated": ledger.repeated, "throttled": ledger.throttled},
         tables=built.tables,
+        changes=built.changes,
         checks=_checks(night, built, ledger),
         config_sha256=night.config.sha256(),
     )
@@ -83,12 +85,17 @@ def _checks(night: Night, built: Built, ledger: Ledger) -> list[ManifestCheck]:
     sums = (
         checks.rows_add_up(name, one.tonight, one.kept, one.table.rows) for name, one in built.merged.items()
     )
+    changes = (
+        checks.changes_add_up(name, one.before, one.changed.inserted - one.changed.deleted, one.table.rows)
+        for name, one in built.merged.items()
+        if one.changed is not None
+    )
     drift = (
         checks.no_drift(table, *drift_of(table, night.folder, ledger))
         for table, policy in night.config.output.drift.items()
         if policy == "fail"
     )
-    return [*found, *sums, *drift]
+    return [*found, *sums, *changes, *drift]
 
 
 def _live_night(night: Night) -> date | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.blocks import TABLES, accounts
+from pipeline.blocks.base import Table
 from pipeline.blocks.schema import accounts_schema, arrow_schema
-from pipeline.config import OutputConfig
+from pipeline.config import OutputConfig, SnapshotConfig
 from pipeline.ids import key_of
 from pipeline.merge import (
+    Leaves,
+    Leaving,
     MergedTable,
     TableInputs,
+    codes_in,
     merge_table,
     part_paths,
-    replaced_customers,
     write_files,
 )
+from pipeline.merge.leaving import gone_for
+from pipeline.night.abreast import Merge, side_by_side
 from pipeline.night.listing import identifiers_of
 from pipeline.night.tonight import Previous
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
@@ -44,40 +49,84 @@ class Built:
 
     tables: dict[str, ManifestTable] = field(default_factory=dict)
     merged: dict[str, MergedTable] = field(default_factory=dict)
+    changes: dict[str, ManifestTable] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     shadowed: int = 0  # answers for a customer whom another identifier brought again
 
 
 @dataclass(frozen=True)
 class LastSeen:
-    """When each known customer last answered: IDs sorted, times in µs since 1970 (0: never)."""
+    """What the last snapshot's `outcomes` tell of each ID, sorted by what was asked for.
 
-    customer_ids: Ints
-    fetched_at: Ints
+    That is the ID itself, or another identifier's key.
+    """
 
-    def of(self, customer_ids: Ints) -> Ints:
-        """The times for these IDs; 0 for those that never answered."""
-        if not len(self.customer_ids):
-            return np.zeros(len(customer_ids), np.int64)
-        at = np.minimum(np.searchsorted(self.customer_ids, customer_ids), len(self.customer_ids) - 1)
-        times: Ints = np.where(self.customer_ids[at] == customer_ids, self.fetched_at[at], 0)
-        return times
+    asked: Ints
+    customer_ids: Ints  # whose row it is: the ID itself, or the customer that an identifier stands for
+    fetched_at: Ints  # µs since 1970 (0: never answered)
+    tombstones: pa.Table  # of deleted and merged ones: asked, reason_code, reason, other_id; sorted
+
+    def of(self, asked: Ints) -> Ints:
+        """When these last answered, in µs since 1970; 0 for those that never did."""
+        return self._looked_up(asked, self.fetched_at, 0)
+
+    def customers_behind(self, keys: Ints) -> Ints:
+        """The customers that other identifiers stand for, as far as they are known."""
+        found = self._looked_up(keys, self.customer_ids, -1)
+        return np.unique(found[found >= 0])
+
+    def _looked_up(self, asked: Ints, values: Ints, otherwise: int) -> Ints:
+        if not len(self.asked):
+            return np.full(len(asked), otherwise, np.int64)
+        at = np.minimum(np.searchsorted(self.asked, asked), len(self.asked) - 1)
+        found: Ints = np.where(self.asked[at] == asked, values[at], otherwise)
+        return found
+
+
+_TOLD = ("customer_id", "asked_as", "_fetched_at", "outcome", "reason_code", "reason", "other_id")
+_TOMBSTONES = pa.array([Outcome.DELETED.word, Outcome.MERGED.word])
+_TOMBSTONE_FIELDS: list[pa.Field[Any]] = [
+    pa.field("asked", pa.int64()),
+    pa.field("reason_code", pa.int64()),
+    pa.field("reason", pa.string()),
+    pa.field("other_id", pa.int64()),
+]
+_TOMBSTONE = pa.schema(_TOMBSTONE_FIELDS)
+NOT_ASKED = "not asked tonight"
 
 
 def last_seen(previous: Previous) -> LastSeen:
-    """When each known customer last answered, from the last snapshot's `outcomes`.
-
-    One that was asked for by another identifier is known by that identifier's key.
-    """
-    ids, times = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    """What is known of each ID from the last snapshot's `outcomes`."""
+    asked, customers, times = ([np.empty(0, np.int64)] for _ in range(3))
+    tombstones = [_TOMBSTONE.empty_table()]
     for path in previous.files(accounts.OUTCOMES.name):
-        for batch in read_batches(path, ["customer_id", "asked_as", "_fetched_at"]):
-            ids.append(asked_ids(batch))
+        for batch in read_batches(path, list(_TOLD), use_threads=False):
+            asked.append(asked_ids(batch))
+            customers.append(batch.column("customer_id").to_numpy())
             micros: Any = batch.column("_fetched_at").cast(pa.int64()).fill_null(0)
             times.append(micros.to_numpy())
-    every_id, every_time = np.concatenate(ids), np.concatenate(times)
-    order = np.argsort(every_id, kind="stable")
-    return LastSeen(every_id[order], every_time[order])
+            tombstones.append(_tombstones_in(batch, asked[-1]))
+    every = np.concatenate(asked)
+    order = np.argsort(every, kind="stable")
+    sorted_stones = pa.concat_tables(tombstones).sort_by("asked")
+    return LastSeen(
+        every[order], np.concatenate(customers)[order], np.concatenate(times)[order], sorted_stones
+    )
+
+
+def _tombstones_in(batch: pa.RecordBatch, asked: Ints) -> pa.Table:
+    """Who is gone for good: tonight's verdicts of that, and those of nights before in the reasons of deferred ones."""
+    reasons = pa.array([f"{NOT_ASKED}; {word.as_py()} before" for word in _TOMBSTONES])
+    is_told = pc.is_in(batch.column("outcome"), _TOMBSTONES)
+    gone = pc.or_(is_told, pc.is_in(batch.column("reason"), reasons))
+    word = pc.index_in(batch.column("outcome"), _TOMBSTONES)
+    columns: list[Any] = [
+        pa.array(asked, pa.int64()),
+        batch.column("reason_code").cast(pa.int64()),
+        pc.if_else(is_told, reasons.take(word), batch.column("reason")),
+        batch.column("other_id").cast(pa.int64()),
+    ]
+    return pa.Table.from_arrays(columns, schema=_TOMBSTONE).filter(gone)
 
 
 def asked_ids(batch: pa.RecordBatch) -> Ints:
@@ -97,6 +146,7 @@ class Building:
     """What to build: the output's tables, or `only` some of them; the others are taken `as_it_is`."""
 
     output: OutputConfig
+    snapshot: SnapshotConfig
     only: frozenset[str] | None
     as_it_is: Previous
 
@@ -105,35 +155,104 @@ class Building:
         return self.only is not None and table not in {*self.only, "customers"} and self.as_it_is.has(table)
 
 
-def build_tables(
-    plans: Building, folder: NightFolder, ledger: Ledger, listed: Ints, previous: Previous, draft: Draft
-) -> Built:
-    """Write every table of the snapshot under way. Raises StorageError."""
-    output, built = plans.output, Built(shadowed=len(ledger.shadowed_records))
-    for table in wanted_tables(output):
+@dataclass(frozen=True)
+class Sources:
+    """What the tables of a night are made from."""
+
+    folder: NightFolder
+    ledger: Ledger
+    listed: Ints
+    previous: Previous
+
+
+def build_tables(plans: Building, sources: Sources, draft: Draft) -> Built:
+    """Write every table of the snapshot under way, some of them side by side. Raises StorageError."""
+    built = Built(shadowed=len(sources.ledger.shadowed_records))
+    seen = last_seen(sources.previous)
+    deferred = np.setdiff1d(sources.listed, sources.ledger.customer_ids)
+    _write_deferred(deferred, seen, sources.folder)
+    tables = [table for table in wanted_tables(plans.output) if not plans.takes(table.name)]
+    merges = _Merges(plans, sources, seen, deferred, draft)
+    merged = side_by_side({table.name: merges.of(table) for table in [*tables, accounts.OUTCOMES]})
+    for table in wanted_tables(plans.output):
         if plans.takes(table.name):
-            built.tables[table.name] = _taken(table.name, plans.as_it_is, draft)
-            continue
-        parts = part_paths(folder.parts, table.name)
-        schema = arrow_schema(table, offsets=output.keep_offsets)
-        inputs = TableInputs(schema, parts, previous.files(table.name), output.compression)
-        replaced = replaced_customers(ledger, parts)
-        merged = merge_table(inputs, ledger, replaced, draft.folder / table.name, draft.deliver)
-        built.merged[table.name], built.tables[table.name] = merged, merged.table
-    _build_outcomes(built, output, folder, ledger, listed, previous, draft)
+            _take(table.name, plans.as_it_is, draft, built)
+        else:
+            _note(table.name, merged[table.name], built)
+    _note(accounts.OUTCOMES.name, merged[accounts.OUTCOMES.name], built)
     for name, rows_of in _TONIGHTS.items():
-        schema, rows = rows_of(folder, ledger)
+        schema, rows = rows_of(sources.folder, sources.ledger)
         into = draft.folder / name
-        built.tables[name] = write_files(rows, schema, into, output.compression, draft.deliver)
+        built.tables[name] = write_files(rows, schema, into, plans.output.compression, draft.deliver)
+    built.outcomes = _counted(sources.ledger, len(deferred))
     return built
 
 
-def _taken(table: str, taken_from: Previous, draft: Draft) -> ManifestTable:
-    """The files of another snapshot, once more."""
+def _note(name: str, merged: MergedTable, built: Built) -> None:
+    built.merged[name], built.tables[name] = merged, merged.table
+    if merged.changed is not None:
+        built.changes[name] = merged.changed.table
+
+
+def _counted(ledger: Ledger, deferred: int) -> dict[str, int]:
+    """How many IDs ended with each verdict."""
+    counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
+    counts[Outcome.DEFERRED] = deferred
+    return {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
+
+
+class _Merges:
+    """The merges of a night's tables, each ready to be done in a thread of its own."""
+
+    def __init__(
+        self, plans: Building, sources: Sources, seen: LastSeen, deferred: Ints, draft: Draft
+    ) -> None:
+        self._plans, self._sources, self._draft = plans, sources, draft
+        ledger, snapshot = sources.ledger, plans.snapshot
+        gone = np.isin(ledger.outcomes, [int(one) for one in gone_for(snapshot)])
+        behind = seen.customers_behind(ledger.customer_ids[gone & (ledger.customer_ids < 0)])
+        gaps = codes_in(part_paths(sources.folder.parts, "warnings"), ledger)
+        self._leaving = Leaving(ledger, snapshot, gaps, behind)
+        tonight = np.union1d(np.union1d(deferred, ledger.every_id()), behind)
+        self._outcomes = Leaves(tonight, everyone=snapshot.mode == "full")
+
+    def of(self, table: Table) -> Merge:
+        """A table's merge, and how much there is to it."""
+        is_outcomes = table is accounts.OUTCOMES
+        ledger = self._sources.ledger.of_questions() if is_outcomes else self._sources.ledger
+        leaves = self._outcomes if is_outcomes else self._leaving.of(table.name)
+        inputs = self._inputs(table)
+        folder, deliver = self._draft.folder / table.name, self._draft.deliver
+
+        def merge(check_in: Callable[[], None]) -> MergedTable:
+            return merge_table(replace(inputs, check_in=check_in), ledger, leaves, folder, deliver)
+
+        return Merge(inputs.expected_bytes, merge)
+
+    def _inputs(self, table: Table) -> TableInputs:
+        output, snapshot, previous = self._plans.output, self._plans.snapshot, self._sources.previous
+        is_outcomes = table is accounts.OUTCOMES
+        schema = accounts_schema(table) if is_outcomes else arrow_schema(table, offsets=output.keep_offsets)
+        reads_last = snapshot.mode == "merge" or snapshot.changes
+        return TableInputs(
+            schema=schema,
+            parts=part_paths(self._sources.folder.parts, table.name),
+            previous=previous.files(table.name) if reads_last else (),
+            compression=output.compression,
+            previous_bytes=previous.bytes_of(table.name) if snapshot.mode == "merge" else 0,
+            changes_key=table.key if snapshot.changes else (),
+            night=self._sources.folder.night,
+        )
+
+
+def _take(table: str, taken_from: Previous, draft: Draft, built: Built) -> None:
+    """The files of another snapshot, once more; the changes too, if it has them."""
     assert taken_from.manifest is not None
-    taken = taken_from.manifest.tables[table]
-    taken_from.snapshots.take(taken, taken_from.manifest.snapshot, draft.name)
-    return taken
+    manifest = taken_from.manifest
+    for of_snapshot, into in ((manifest.tables, built.tables), (manifest.changes, built.changes)):
+        if table in of_snapshot:
+            into[table] = of_snapshot[table]
+            taken_from.snapshots.take(of_snapshot[table], manifest.snapshot, draft.name)
 
 
 def wanted_tables(output: OutputConfig) -> list[Any]:
@@ -143,28 +262,10 @@ def wanted_tables(output: OutputConfig) -> list[Any]:
     ]
 
 
-def _build_outcomes(
-    built: Built,
-    output: OutputConfig,
-    folder: NightFolder,
-    ledger: Ledger,
-    listed: Ints,
-    previous: Previous,
-    draft: Draft,
-) -> None:
-    """The latest verdict of every ID ever asked for; who was not asked tonight is `deferred`."""
-    deferred = np.setdiff1d(listed, ledger.customer_ids)
-    name = accounts.OUTCOMES.name
-    deferred_part = folder.parts / name / "deferred.parquet"
-    write_part(deferred_part, _deferred_rows(deferred, last_seen(previous), folder))
-    parts = part_paths(folder.parts, name)
-    inputs = TableInputs(accounts_schema(accounts.OUTCOMES), parts, previous.files(name), output.compression)
-    tonight = np.union1d(deferred, ledger.every_id())
-    merged = merge_table(inputs, ledger.of_questions(), tonight, draft.folder / name, draft.deliver)
-    built.merged[name], built.tables[name] = merged, merged.table
-    counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
-    counts[Outcome.DEFERRED] = len(deferred)
-    built.outcomes = {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
+def _write_deferred(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> None:
+    """A part for the IDs that were not asked; who was deleted or merged before stays known as such."""
+    part = folder.parts / accounts.OUTCOMES.name / "deferred.parquet"
+    write_part(part, _deferred_rows(customer_ids, seen, folder))
 
 
 def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> pa.Table:
@@ -172,12 +273,15 @@ def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> p
     schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
     count, times = len(customer_ids), seen.of(customer_ids)
     asked_as = identifiers_of(customer_ids, folder) or [""] * count
-    filled: dict[str, pa.Array[Any]] = {
+    stones = seen.tombstones.take(pc.index_in(pa.array(customer_ids), seen.tombstones["asked"]))
+    filled: dict[str, Any] = {
         "customer_id": pa.array(customer_ids),
         "outcome": pa.repeat(pa.scalar(Outcome.DEFERRED.word), count),
-        "reason": pa.repeat(pa.scalar("not asked tonight"), count),
+        "reason_code": stones["reason_code"],
+        "reason": stones["reason"].fill_null(pa.scalar(NOT_ASKED)),
         "attempts": pa.repeat(pa.scalar(0, pa.int64()), count),
         "calls": pa.repeat(pa.scalar(0, pa.int64()), count),
+        "other_id": stones["other_id"],
         "asked_as": pa.array([text or None for text in asked_as], pa.string()),
         "_fetched_at": pa.array(times, pa.int64(), mask=times == 0).cast(pa.timestamp("us", "UTC")),
         "_night": pa.repeat(pa.scalar(folder.night, pa.date32()), count),

@@ -1,10 +1,11 @@
 """The fence around the normalizer: an answer that kills it is found, set aside, and the night goes on.
 
 Chunks that a death left without parts are normalized in a process of their own, the fence, which forks one child for
-each chunk. A child that dies (a crash in a native library, an error of ours) is no news about the disk: the answers
-of its chunk are tried by halves, in further children, until the one that kills is known. It is journalled like all
-others, body and all; in the tables it is `failed`, with the reason. The night's folder remembers it, so that a rebuild
-gives the same tables; another version of the program tries it again.
+each chunk, as many at a time as there are processor cores (`MOST_ABREAST` at the most). A child that dies (a crash in
+a native library, an error of ours) is no news about the disk: the answers of its chunk are tried by halves, in further
+children, until the one that kills is known. It is journalled like all others, body and all; in the tables it is
+`failed`, with the reason. The night's folder remembers it, so that a rebuild gives the same tables; another version of
+the program tries it again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from select import select
+from typing import Any, NoReturn
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -35,6 +39,8 @@ from pipeline.store.journal import Record, chunk_number, read_chunk
 
 MOST_SET_ASIDE = 64
 """So many answers of one chunk at the most: beyond that it is the program that is broken, not the answers."""
+MOST_ABREAST = 4
+"""So many chunks are normalized at the same time at the most: each takes the memory of a chunk."""
 DEATHS_BY_CHANCE = 2
 """So often may a chunk's child die although none of its answers kills by itself: memory ran out, or a kill."""
 REASON_CODE = -20
@@ -116,18 +122,41 @@ class Fence:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._normalizer = job.normalizer()  # made once: each child begins with a copy
         self._aside = read_set_aside(job.parts)
         self._found = 0
 
-    def normalize(self, chunk: Path) -> None:
-        """Make a chunk's parts. Raises StorageError where that cannot be done."""
+    def normalize(self, chunks: Iterable[Path], abreast: int = 1) -> None:
+        """Make the parts of these chunks, so many at a time. Raises StorageError where that cannot be done.
+
+        A chunk's parts depend on nothing but the chunk: the order in which they are done is of no matter.
+        """
+        waiting, running = iter(chunks), dict[int, _Child]()
+        try:
+            while True:
+                for chunk in islice(waiting, abreast - len(running)):
+                    child = self._start(chunk)
+                    running[child.pipe] = child
+                if not running:
+                    return
+                for pipe in select(list(running), [], [])[0]:
+                    child = running.pop(pipe)
+                    if (reason := child.ended()) is not None:
+                        self._mend(child.chunk, reason)
+        finally:
+            for child in running.values():
+                child.kill()
+
+    def _mend(self, chunk: Path, reason: str | None) -> None:
+        """Find what killed the chunk's child, and do the chunk without it, until it is done."""
         deaths = 0
-        while (reason := self._dies(chunk)) is not None:
+        while reason is not None:
             culprits = list(self._culprits(chunk, 0, _answers(chunk), reason))
             deaths += not culprits
             if deaths > DEATHS_BY_CHANCE or len(culprits) > MOST_SET_ASIDE:
                 raise _not_to_be_normalized(chunk, reason, len(culprits))
             self._set_aside(culprits)
+            reason = self._dies(chunk)
 
     @property
     def found(self) -> int:
@@ -136,17 +165,16 @@ class Fence:
 
     def _dies(self, chunk: Path, first: int = 0, end: int | None = None) -> str | None:
         """Normalize a chunk, or try some of its answers, in a child: why it died; None where it did not."""
-        with _child() as (pid, pipe):
-            if not pid:
-                _be_the_child(pipe, lambda: self._work(chunk, first, end))
-            return _ended(pid, pipe)
+        return self._start(chunk, first, end).ended()
+
+    def _start(self, chunk: Path, first: int = 0, end: int | None = None) -> _Child:
+        """A child that normalizes a chunk, or tries some of its answers."""
+        return _Child.forked(chunk, lambda: self._work(chunk, first, end))
 
     def _work(self, chunk: Path, first: int, end: int | None) -> None:
         """In the child: the chunk's parts; or, of a part of it, parts that nobody reads."""
-        normalizer, aside = (
-            self._job.normalizer(),
-            {(one.customer_id, one.fetched_at): one for one in self._aside},
-        )
+        normalizer = self._normalizer
+        aside = {(one.customer_id, one.fetched_at): one for one in self._aside}
         for place, records in enumerate(_by_answer(chunk)):
             if first <= place and (end is None or place < end):
                 _add_all(normalizer, records, aside, chunk_number(chunk))
@@ -171,7 +199,7 @@ class Fence:
 
     def _set_aside(self, culprits: list[SetAside]) -> None:
         if culprits:
-            self._aside += culprits
+            self._aside = sorted([*self._aside, *culprits], key=lambda one: (one.chunk, one.fetched_at))
             self._found += len(culprits)
             path = set_aside_path(self._job.parts)
             write_atomically(path, _File(answers=self._aside).model_dump_json(indent=1).encode())
@@ -239,23 +267,41 @@ def _not_to_be_normalized(chunk: Path, reason: str, culprits: int) -> StorageErr
 # Children
 
 
-@contextmanager
-def _child() -> Iterator[tuple[int, int]]:
-    """Fork. Gives the child's process ID (0 in the child) and our end of the pipe that it may tell its end by."""
-    reading, writing = os.pipe()
-    parent, pid = os.getpid(), os.fork()
-    os.close(reading if not pid else writing)
-    if not pid:
-        die_with_parent(parent)
-        yield 0, writing
-        os._exit(0)
-    try:
-        yield pid, reading
-    finally:
-        os.close(reading)
+@dataclass(frozen=True)
+class _Child:
+    """A forked process that does one piece of work; our end of the pipe is readable when it has ended."""
+
+    chunk: Path
+    pid: int
+    pipe: int
+
+    @classmethod
+    def forked(cls, chunk: Path, work: Callable[[], None]) -> _Child:
+        """Fork; the child does the work, tells how it ended, and is gone."""
+        reading, writing = os.pipe()
+        parent, pid = os.getpid(), os.fork()
+        if not pid:
+            os.close(reading)
+            die_with_parent(parent)
+            _be_the_child(writing, work)
+        os.close(writing)  # before the next fork: a pipe that a sibling holds open never ends
+        return cls(chunk, pid, reading)
+
+    def ended(self) -> str | None:
+        """Wait for it: why it died, None when all was well. Raises what it says went wrong with the disk."""
+        try:
+            return _ended(self.pid, self.pipe)
+        finally:
+            os.close(self.pipe)
+
+    def kill(self) -> None:
+        """Its work is not wanted any more."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.pipe)
 
 
-def _be_the_child(pipe: int, work: Any) -> None:
+def _be_the_child(pipe: int, work: Callable[[], None]) -> NoReturn:
     """Do the work and end; what went wrong is told, without a word of the answer itself."""
     message: dict[str, object] = {}
     try:
@@ -291,8 +337,7 @@ def main() -> int:
     gc.disable()  # as in the scribe
     sock, fence = socket.socket(fileno=int(sys.argv[1])), Fence(Job.model_validate_json(sys.argv[2]))
     try:
-        for chunk in sys.argv[3:]:
-            fence.normalize(Path(chunk))
+        fence.normalize(map(Path, sys.argv[3:]), min(MOST_ABREAST, os.cpu_count() or 1))
         message: dict[str, object] = {"finished": fence.found}
     except ExportError as exc:
         message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}

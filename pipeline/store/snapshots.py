@@ -77,6 +77,7 @@ class Manifest(BaseModel):
     outcomes: dict[str, int]
     calls: dict[str, int]
     tables: dict[str, ManifestTable]
+    changes: dict[str, ManifestTable] = {}  # against the snapshot `previous`; empty where they are not wanted
     checks: list[ManifestCheck]
     config_sha256: str
     forced_reason: str | None = None
@@ -208,7 +209,8 @@ class Snapshots:
 
     def _check_files(self, manifest: Manifest) -> None:
         """No manifest is written of files that are not there, whole."""
-        wanted = {file.path: file.bytes for table in manifest.tables.values() for file in table.files}
+        tables = [*manifest.tables.values(), *manifest.changes.values()]
+        wanted = {file.path: file.bytes for table in tables for file in table.files}
         there = {entry.path: entry.bytes for entry in self._place.entries(_folder(manifest.snapshot))}
         if missing := sorted(path for path, size in wanted.items() if there.get(path) != size):
             raise StorageError(

@@ -1,0 +1,263 @@
+"""The merge at size: a last snapshot of many customers and a night that saw every tenth of them, a few tables.
+
+The rows are real ones, of a small night against the sandbox, many times over under other IDs. Each merge runs in a
+process of its own. The chunks of the night span all customers, as those of a list that is out of order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.nights import Export, running
+from bench.stopwatch import Budget
+from bench.tables import machine, markdown, write_table
+from pipeline.blocks import table
+from pipeline.config import SnapshotConfig
+from pipeline.merge import Leaving, MergedTable, TableInputs, merge_table, part_paths, write_files
+from pipeline.night.abreast import Merge, side_by_side
+from pipeline.outcome import Outcome
+from pipeline.processes import peak_bytes
+from pipeline.sandbox import SandboxConfig
+from pipeline.store.ledger import RECORD, RECORD_BITS, Ledger
+from pipeline.store.parquet import write_part
+from pipeline.store.snapshots import Snapshots
+
+SMALL = 1_000
+"""Customers of the real night."""
+APART = 10_000_000
+"""Between two copies of one customer."""
+SEEN = 10
+"""The night saw one in so many."""
+CHUNK = 8_192
+TABLES = ("customers", "profiles", "loyalty_programs", "segments", "extended_fields")
+"""Wide and narrow ones."""
+NIGHT = date(2026, 11, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A merge to measure."""
+
+    way: str
+    customers: int
+    snapshot: SnapshotConfig
+
+    @property
+    def copies(self) -> int:
+        """How often the small night is in it."""
+        return self.customers // SMALL
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What it took."""
+
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+    rows: int
+    bytes: int
+    group_bytes: int  # the usual row group of the largest table, encoded, not compressed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, and write bench/MERGE.md."""
+    parser = argparse.ArgumentParser(prog="python -m bench.merge", description=__doc__)
+    parser.add_argument("--customers", type=int, default=2_000_000)
+    parser.add_argument(
+        "--seconds", type=float, default=240, help="what would not end in time is told, not run"
+    )
+    chosen = parser.parse_args(arguments)
+    budget, lines = Budget(chosen.seconds), list[list[str]]()
+    with tempfile.TemporaryDirectory(prefix="bench-merge-") as home:
+        rows = _real_rows(Path(home) / "small")
+        lines.append(
+            ["nothing, all modules loaded", "", "", "", "", "", f"{_apart(peak_bytes) / 1e6:,.0f}", "", ""]
+        )
+        for customers in sorted({min(200_000, chosen.customers), chosen.customers}):
+            if budget.needs_s("size", customers) > budget.left_s:
+                lines.append(["not run: too little time was left", f"{customers:,}", *[""] * 7])
+                continue
+            with budget.taking("size", customers):
+                lines += _size(rows, customers, Path(home))
+    write_table("MERGE.md", "The merge, measured", _about(), markdown(HEADS, lines))
+    return 0
+
+
+HEADS = (
+    "way", "customers", "rows", "s", "µs a customer", "CPU µs a customer", "peak MB", "MB written",
+    "usual row group, MiB",
+)  # fmt: skip
+
+
+def _about() -> str:
+    return (
+        f"{machine('pyarrow', 'numpy')}. The tables {', '.join(TABLES)}, a night that saw one customer in {SEEN}. "
+        "Seconds and memory are those of the merge's own process. A row group's size is that of the largest table, "
+        "encoded, before compression. Copies of the same rows compress far better than as many different ones: "
+        "bytes and row groups are smaller than in life."
+    )
+
+
+def _size(rows: dict[str, pa.Table], customers: int, home: Path) -> list[list[str]]:
+    """Every way of merging, at one size."""
+    last, parts = home / f"last-{customers}", home / f"parts-{customers}"
+    for name, real in rows.items():
+        write_files(_copies(real, customers // SMALL), real.schema, last / name, "zstd")
+        _write_parts(real, customers // SMALL, parts / name)
+    ways = {
+        "merge": SnapshotConfig(),
+        "merge, and its changes": SnapshotConfig(changes=True),
+        "full: tonight alone": SnapshotConfig(mode="full"),
+    }
+    return [_line(Case(way, customers, snapshot), home) for way, snapshot in ways.items()]
+
+
+def _line(case: Case, home: Path) -> list[str]:
+    found: Measured = _apart(_measure, case, home)
+    return [
+        case.way,
+        f"{case.customers:,}",
+        f"{found.rows:,}",
+        f"{found.seconds:.1f}",
+        f"{found.seconds / case.customers * 1e6:.1f}",
+        f"{found.cpu_s / case.customers * 1e6:.1f}",
+        f"{found.peak_bytes / 1e6:,.0f}",
+        f"{found.bytes / 1e6:,.0f}",
+        f"{found.group_bytes / 2**20:.1f}",
+    ]
+
+
+# The rows
+
+
+def _real_rows(home: Path) -> dict[str, pa.Table]:
+    """The tables of a small night, each sorted by customer."""
+    with running(SandboxConfig(customers=SMALL)) as sandbox:
+        export = Export(home, sandbox, SMALL).begin()
+        export.run()
+    snapshots = Snapshots(export.root / "export")
+    live = snapshots.current()
+    assert live is not None
+    manifest = snapshots.manifest(live.snapshot)
+    return {
+        name: pa.concat_tables([pq.read_table(path) for path in snapshots.paths(manifest, name)])
+        for name in TABLES
+    }
+
+
+def _copies(rows: pa.Table, copies: int) -> Iterator[pa.RecordBatch]:
+    """Side by side, so that they stay sorted."""
+    for number in range(copies):
+        yield from _moved(rows, number).to_batches()
+
+
+def _moved(rows: pa.Table, number: int) -> pa.Table:
+    ids: Any = rows["customer_id"].to_numpy() + number * APART
+    return rows.set_column(0, rows.schema.field(0), pa.array(ids))
+
+
+def _seen(ids: Any) -> Any:
+    """Which customers the night saw: the sandbox's IDs are seven apart."""
+    return ids // 7 % SEEN == 0
+
+
+def _write_parts(rows: pa.Table, copies: int, folder: Path) -> None:
+    """The night's chunks: what it saw of every copy, in turn."""
+    seen = rows.filter(pa.array(_seen(rows["customer_id"].to_numpy())))
+    chunks = max(1, copies * SMALL // SEEN // CHUNK)
+    for chunk in range(chunks):
+        part = pa.concat_tables([_moved(seen, number) for number in range(chunk, copies, chunks)])
+        numbers = pa.array(np.full(part.num_rows, chunk << RECORD_BITS, np.int64))
+        write_part(folder / f"chunk-{chunk:05d}.parquet", part.append_column(RECORD, numbers))
+
+
+# In a process of its own
+
+
+def _apart(work: Any, *arguments: Any) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def _measure(case: Case, home: Path) -> Measured:
+    into = home / f"{case.way}-{case.customers}"
+    began, cpu = time.monotonic(), time.process_time()
+    merged = side_by_side(_merges(case, home, into))
+    seconds, cpu_s, peak = time.monotonic() - began, time.process_time() - cpu, peak_bytes()
+    largest = max(merged.values(), key=lambda one: one.table.rows)
+    meta = pq.ParquetFile(into / largest.table.files[0].path).metadata
+    groups = sorted(meta.row_group(at).total_byte_size for at in range(meta.num_row_groups))
+    return Measured(
+        seconds,
+        cpu_s,
+        peak,
+        sum(one.table.rows for one in merged.values()),
+        sum(file.bytes for one in merged.values() for file in one.table.files),
+        groups[len(groups) // 2],
+    )
+
+
+def _merges(case: Case, home: Path, into: Path) -> dict[str, Merge]:
+    ledger = _ledger(case, home)
+    leaving = Leaving(ledger, case.snapshot, {})
+
+    def merge(name: str) -> Merge:
+        inputs = _inputs(case, home, name)
+
+        def work(_check_in: Any) -> MergedTable:
+            return merge_table(inputs, ledger, leaving.of(name), into / name)
+
+        return Merge(inputs.expected_bytes, work)
+
+    return {name: merge(name) for name in TABLES}
+
+
+def _inputs(case: Case, home: Path, name: str) -> TableInputs:
+    last = sorted((home / f"last-{case.customers}" / name).glob("*.parquet"))
+    is_full = case.snapshot.mode == "full"
+    return TableInputs(
+        schema=pq.read_schema(last[0]),
+        parts=part_paths(home / f"parts-{case.customers}", name),
+        previous=() if is_full else last,
+        compression="zstd",
+        previous_bytes=0 if is_full else sum(path.stat().st_size for path in last),
+        changes_key=table(name).key if case.snapshot.changes else (),
+        night=NIGHT,
+    )
+
+
+def _ledger(case: Case, home: Path) -> Ledger:
+    """All whom the night saw gave a full answer."""
+    parts = part_paths(home / f"parts-{case.customers}", "customers")
+    found = [pq.read_table(path, columns=["customer_id"])["customer_id"].to_numpy() for path in parts]
+    ids: Any = np.unique(np.concatenate(found))
+    return Ledger(
+        customer_ids=ids,
+        outcomes=np.full(len(ids), int(Outcome.EXPORTED), np.int8),
+        fetched_at=np.zeros(len(ids), np.int64),
+        verdicts=np.ones(len(ids), np.int32),
+        stale_records=np.empty(0, np.int64),
+        answered_ids=ids,
+        shadowed_records=np.empty(0, np.int64),
+        calls=len(ids),
+        repeated=0,
+        throttled=0,
+        records=len(ids),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,98 @@
+"""Sorted rows from files: tonight's parts and the last snapshot, in the columns of the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import StorageError
+from pipeline.store.journal import chunk_number
+from pipeline.store.ledger import RECORD, Ints, Ledger
+from pipeline.store.parquet import read_batches
+
+Batches = Iterable[pa.RecordBatch]
+
+TEXT_BYTES = 24
+"""What a text takes, about, where nobody has counted."""
+_FEWEST_ROWS, _MOST_ROWS = 1_024, 32_768
+
+
+def part_paths(parts: Path, table: str) -> list[Path]:
+    """A table's parts, in the order of their chunks; parts made by the night itself come last."""
+    return sorted((parts / table).glob("*.parquet"), key=_part_order)
+
+
+def _part_order(path: Path) -> tuple[int, str]:
+    return (chunk_number(path), "") if path.name.startswith("chunk-") else (1 << 60, path.name)
+
+
+def rows_in(size: int, schema: pa.Schema) -> int:
+    """How many rows take about so many bytes; from the schema alone, so that the same files come of the same rows."""
+    width = sum(
+        column.type.bit_width / 8 if pa.types.is_primitive(column.type) else TEXT_BYTES for column in schema
+    )
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, int(size / max(1.0, width))))
+
+
+def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iterator[pa.RecordBatch]:
+    """A part's rows, without those of answers that a later one replaced. Raises StorageError."""
+    for batch in read_batches(path, batch_rows=rows, use_threads=False):
+        yield _aligned(without_stale(batch, ledger), schema, path)
+
+
+def without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
+    """The rows of answers that count."""
+    if not len(ledger.dropped_records):
+        return batch
+    stale = is_among(batch.column(RECORD).to_numpy(), ledger.dropped_records)
+    return batch.filter(pa.array(~stale)) if stale.any() else batch
+
+
+def last_rows(paths: Iterable[Path], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
+    """The last snapshot's rows, file by file. Raises StorageError."""
+    for path in paths:
+        for batch in read_batches(path, batch_rows=rows, use_threads=False):
+            yield _aligned(batch, schema, path)
+
+
+def _aligned(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
+    """The schema's columns in its order; one that an older snapshot lacks is null. Raises StorageError."""
+    arrays = [_column_as(column, batch, path) for column in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _column_as(column: pa.Field[Any], batch: pa.RecordBatch, path: Path) -> pa.Array[Any]:
+    if column.name not in batch.schema.names:
+        missing: pa.Array[Any] = pa.nulls(batch.num_rows, column.type)
+        return missing
+    found: pa.Array[Any] = batch.column(column.name)
+    if found.type == column.type:
+        return found
+    try:
+        cast: pa.Array[Any] = found.cast(column.type)
+        return cast
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+        raise StorageError(
+            f"The column {column.name} in {path} is {found.type}; some of it cannot become {column.type}.",
+            "Roll back to a snapshot of this version, or begin a new export folder (output.url).",
+        ) from exc
+
+
+def ids_of(batch: pa.RecordBatch | pa.Table) -> Ints:
+    """Whose rows they are."""
+    ids: Ints = batch.column("customer_id").to_numpy()
+    return ids
+
+
+def is_among(values: Ints, ordered: Ints) -> npt.NDArray[np.bool_]:
+    """Which values stand in the sorted array."""
+    if not len(ordered) or not len(values):
+        return np.zeros(len(values), bool)
+    at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    found: npt.NDArray[np.bool_] = ordered[at] == values
+    return found

@@ -1,0 +1,176 @@
+"""One table of the new snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.merge.changes import Changes, changes_schema
+from pipeline.merge.files import Deliver, keep_in_place, table_files
+from pipeline.merge.leaving import Leaves
+from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.runs import SOURCES_BYTES, sorted_sources
+from pipeline.merge.sources import fresh_rows, ids_of, is_among, last_rows, rows_in
+from pipeline.store.ledger import Ledger
+from pipeline.store.snapshots import ManifestTable
+
+CHANGES = "changes"
+"""The folder of the changes, in the snapshot's."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A table's changes, as rows and in numbers."""
+
+    table: ManifestTable
+    inserted: int
+    updated: int
+    deleted: int
+
+
+@dataclass(frozen=True)
+class MergedTable:
+    """One table of the new snapshot, and the sums that must hold: tonight + kept = rows."""
+
+    table: ManifestTable
+    tonight: int
+    kept: int
+    dropped: int = 0  # rows of the last snapshot that left
+    changed: Changed | None = None
+
+    @property
+    def before(self) -> int:
+        """Its rows in the last snapshot."""
+        return self.kept + self.dropped
+
+
+def _go_on() -> None:
+    """Nobody wants the merge to stop."""
+
+
+@dataclass(frozen=True)
+class TableInputs:
+    """Where a table's rows come from. `previous` are the last snapshot's files, in order, read once, one at a time.
+
+    `changes_key` is the table's key where its changes are to be told, too.
+    """
+
+    schema: pa.Schema
+    parts: Sequence[Path]
+    previous: Iterable[Path]
+    compression: str
+    previous_bytes: int = 0
+    changes_key: Sequence[str] = ()
+    night: date = date.min  # of the changes
+    check_in: Callable[[], None] = field(default=_go_on)  # called every round; what it raises ends the merge
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for runs, beside the parts."""
+        return self.parts[0].parent / "runs" if self.parts else Path()
+
+    @property
+    def expected_bytes(self) -> int:
+        """How large the table is going to be, about."""
+        return max(self.previous_bytes, sum(path.stat().st_size for path in self.parts))
+
+
+def merge_table(
+    inputs: TableInputs, ledger: Ledger, leaves: Leaves, folder: Path, deliver: Deliver = keep_in_place
+) -> MergedTable:
+    """Write a table's files into `folder`, and its changes beside it where they are wanted.
+
+    Each file is handed to `deliver` when it is finished. Raises StorageError.
+    """
+    rows = rows_in(SOURCES_BYTES, inputs.schema)
+    sums = _Sums()
+    with ExitStack() as stack:
+        sources = stack.enter_context(_tonights(inputs, ledger, rows))
+        expected = inputs.expected_bytes
+        files = stack.enter_context(table_files(inputs.schema, folder, inputs.compression, deliver, expected))
+        changes = stack.enter_context(_changes(inputs, folder, deliver))
+        for last, *tonight in rounds(
+            [last_rows(inputs.previous, inputs.schema, rows), *sources], inputs.schema
+        ):
+            inputs.check_in()
+            sifted = _sift(last, in_order(tonight or [last.slice(0, 0)]), leaves)
+            files.write(in_order([sifted.kept, sifted.fresh]))
+            sums.add(sifted)
+            if changes is not None:
+                changes.add(sifted.gone, sifted.fresh)
+    changed = _changed(changes) if changes is not None else None
+    return MergedTable(files.finished, sums.fresh, sums.kept, sums.gone, changed)
+
+
+@contextmanager
+def _tonights(inputs: TableInputs, ledger: Ledger, rows: int) -> Iterator[list[Iterable[pa.RecordBatch]]]:
+    """Tonight's rows from few sorted sources."""
+    if not inputs.parts:
+        yield []
+        return
+    batches = (batch for path in inputs.parts for batch in fresh_rows(path, inputs.schema, ledger, rows))
+    with sorted_sources(batches, inputs.schema, inputs.scratch) as sources:
+        yield sources
+
+
+@contextmanager
+def _changes(inputs: TableInputs, folder: Path, deliver: Deliver) -> Iterator[Changes | None]:
+    if not inputs.changes_key:
+        yield None
+        return
+    into = folder.parent / CHANGES / folder.name
+    schema = changes_schema(inputs.schema)
+    with table_files(schema, into, inputs.compression, deliver, root=folder.parent) as files:
+        yield Changes(files, inputs.changes_key, inputs.night)
+
+
+def _changed(changes: Changes) -> Changed:
+    return Changed(changes.files.finished, changes.inserted, changes.updated, changes.deleted)
+
+
+@dataclass(frozen=True)
+class _Sifted:
+    """A round's rows: who stays, who leaves, who comes."""
+
+    kept: pa.RecordBatch
+    gone: pa.RecordBatch
+    fresh: pa.RecordBatch
+
+
+@dataclass
+class _Sums:
+    fresh: int = 0
+    kept: int = 0
+    gone: int = 0
+
+    def add(self, sifted: _Sifted) -> None:
+        self.fresh += sifted.fresh.num_rows
+        self.kept += sifted.kept.num_rows
+        self.gone += sifted.gone.num_rows
+
+
+def _sift(last: pa.RecordBatch, fresh: pa.RecordBatch, leaves: Leaves) -> _Sifted:
+    """A round has all rows of its customers, so that what tonight brought of them is known."""
+    last_ids, fresh_ids = ids_of(last), ids_of(fresh)
+    if leaves.everyone:
+        return _Sifted(last.slice(0, 0), last, fresh)
+    if len(leaves.unless_there):
+        yields = is_among(fresh_ids, leaves.unless_there) & is_among(fresh_ids, last_ids)
+        fresh = _only(fresh, ~yields)
+    leave = is_among(last_ids, leaves.replaced)
+    if len(leaves.if_brought):
+        leave |= is_among(last_ids, leaves.if_brought) & is_among(last_ids, fresh_ids)
+    return _Sifted(_only(last, ~leave), _only(last, leave), fresh)
+
+
+def _only(batch: pa.RecordBatch, wanted: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+    if wanted.all():
+        return batch
+    return batch.filter(pa.array(wanted)) if wanted.any() else batch.slice(0, 0)
