@@ -25,7 +25,7 @@ demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a
 	$(BIN)/capillary-export demo
 
 test: setup ## All tests but the long matrices (those run in their short form)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -64,6 +64,9 @@ profile: setup ## Where a night's CPU goes, by py-spy: bench/PROFILE.md
 bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger of two: seconds and memory (bench/KNOWLEDGE.md)
 	$(BIN)/python -m bench.knowledge
 
+bench-merge: setup ## A last snapshot of 2 million customers and a night of a tenth: seconds, memory, µs a customer (bench/MERGE.md, 4 minutes)
+	$(BIN)/python -m bench.merge
+
 bench-quota: setup ## How much of the quota is used, and that no window is too full: bench/QUOTA.md (4 minutes)
 	$(BIN)/python -m bench.quota
 
@@ -77,4 +80,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: bench-checks bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -31,6 +31,36 @@ settings.register_profile("wild", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS", "steady"))
 
 
+TOGETHER = (
+    "tests/bench/test_ratio.py",
+    "tests/checks/test_wrong_nights.py",
+    "tests/death/test_clock.py",
+    "tests/death/test_fence.py",
+    "tests/death/test_matrix.py",
+    "tests/store/test_snapshots.py",
+    "tests/test_ddl.py",
+    "tests/test_demo.py",
+    "tests/test_objects.py",
+)
+"""Files whose tests share what is dear to make (a night, a server): one worker runs all of such a file."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files of `TOGETHER` go to one worker each, all other tests one by one.
+
+    `xdist_group` would say the same beside the tests, but pytest 9.2 keeps the node ID where pytest-xdist 3.8 does not
+    look for it.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileWhereItPays(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return ByFileWhereItPays(config, log)
+
+
 @contextmanager
 def running_sandbox(config: SandboxConfig) -> Iterator[Sandbox]:
     """A sandbox serving from a thread of this process, so that a test can look at its judge."""

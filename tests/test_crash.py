@@ -74,7 +74,6 @@ def quiet(
     return snapshot.all_rows(home.export), time.monotonic() - began
 
 
-@pytest.mark.xdist_group("crash")
 @pytest.mark.timeout(600)
 def test_killed_at_random_points_a_night_ends_like_a_quiet_one(
     tmp_path: Path, steady_sandbox: Sandbox, quiet: tuple[dict[str, list[str]], float]

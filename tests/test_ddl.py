@@ -37,8 +37,6 @@ from tests.conftest import Home, running_sandbox
 from tests.postgres import Postgres, running_postgres, server_programs
 from tests.test_cli import command
 
-pytestmark = pytest.mark.xdist_group("ddl")  # one night and one server serve them all
-
 EACH_DIALECT = pytest.mark.parametrize("dialect", DIALECTS)
 
 EXPECTED = {
@@ -320,7 +318,6 @@ def test_urls_are_written_as_the_warehouse_spells_them(
     assert written in script_of(dialect, job).text()
 
 
-@pytest.mark.xdist_group("s3")
 def test_a_bucket_is_read_as_a_folder_is(home: Home, lake: str) -> None:
     """The pointer is followed, the script names the bucket's files, and `csv` brings their rows."""
     home.write_ids(known_ids(5))

@@ -44,7 +44,6 @@ KILLS = int(os.environ.get("CRASH_S3", "20"))
 KILLED_NIGHTS = max(3, KILLS // 5)
 CHANGES = 10
 """A small snapshot is a claim, three files, a manifest and a pointer; then old ones go and the next one begins."""
-pytestmark = pytest.mark.xdist_group("s3")
 
 
 @pytest.fixture

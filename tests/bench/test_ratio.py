@@ -16,7 +16,6 @@ MOST_TIMES_THE_RAW_LOOP = 8.0
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 def test_a_night_costs_few_times_what_the_requests_cost() -> None:
     """CPU, not time: others who use the machine make both slower, but hardly the one more than the other."""
     with running_server() as server:

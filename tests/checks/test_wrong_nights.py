@@ -26,7 +26,7 @@ SHORT = (
     "purchases 10 % lower",
 )
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("wrong nights"), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ LATENESS = 1.1
 """A server that shares two cores with everything else sees calls later than they came, and so closer together."""
 HOUR = 3600.0
 
-pytestmark = [pytest.mark.xdist_group("death"), pytest.mark.timeout(120), needs_compiler]
+pytestmark = [pytest.mark.timeout(120), needs_compiler]
 
 
 @pytest.fixture

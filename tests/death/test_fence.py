@@ -24,7 +24,7 @@ POISON = Path(__file__).with_name("poison")
 CUSTOMERS = 250
 VICTIMS = ("aborts", "also_aborts", "raises")
 
-pytestmark = [pytest.mark.xdist_group("death"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.death.launcher import FRAME_RECORDS
 from tests.death.matrix import quiet_operations, spread
 from tests.death.nights import FIRST, ROOT, SECOND, Blow, Case, Stage, try_case
 
-pytestmark = [pytest.mark.xdist_group("death"), pytest.mark.timeout(120), needs_compiler]
+pytestmark = [pytest.mark.timeout(120), needs_compiler]
 
 FORGETFUL = os.pathsep.join([str(Path(__file__).with_name("forgetful")), str(ROOT)])
 Blows = Callable[[int], tuple[Blow, ...]]

@@ -15,7 +15,7 @@ from pipeline.sandbox import Sandbox, known_ids
 from tests.conftest import Home, calls_seen
 from tests.death.nights import FIRST, finish, run, start
 
-pytestmark = [pytest.mark.xdist_group("death"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 def until(process: subprocess.Popen[str], has_come: Callable[[], bool]) -> None:

@@ -19,8 +19,8 @@ AT = "2026-11-22T05:12:00+00:00"
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 PLACES = [
     pytest.param("disk"),
-    pytest.param("bucket", marks=pytest.mark.xdist_group("s3")),
-    pytest.param("azure", marks=pytest.mark.xdist_group("azure")),
+    "bucket",
+    "azure",
 ]
 
 
@@ -99,7 +99,6 @@ def test_begin_clears_what_a_death_left(tmp_path: Path) -> None:
     assert list(snapshots.begin(NAMES[0]).folder.iterdir()) == []
 
 
-@pytest.mark.xdist_group("s3")
 def test_a_name_is_begun_once(lake: str, tmp_path: Path) -> None:
     """Of two machines that begin within the same second, one has to take another name."""
     one, other = (Snapshots(Bucket(lake, tmp_path / name, allow_http=True)) for name in "ab")
