@@ -45,6 +45,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "bench" / "QUOTA.md"
 LONG_S = 122.0
 FAST_S = 12.0
+FASTEST_S = 30.0
+"""Longer, because a night's first second, in which hundreds of connections are made, is not what its pace is."""
 SHORT_S = 9.0
 PATIENCE_S = LONG_S + 240.0
 CUSTOMERS = 1000
@@ -82,8 +84,8 @@ def all_cases() -> tuple[list[Case], list[Case]]:
         Case("50/s", [(50, 1.0)], FAST_S),
         Case("200/s", [(200, 1.0)], FAST_S),
         Case("500/s", [(500, 1.0)], FAST_S),
-        Case("1000/s", [(1000, 1.0)], FAST_S, faults="", is_tiny=True),
-        Case("3000/s", [(3000, 1.0)], FAST_S, faults="", is_tiny=True),
+        Case("1000/s", [(1000, 1.0)], FASTEST_S, faults="", is_tiny=True),
+        Case("3000/s", [(3000, 1.0)], FASTEST_S, faults="", is_tiny=True),
     ]
     return beside, alone
 
