@@ -1,0 +1,108 @@
+"""The config: YAML, then environment, then flags; read once, checked once, every mistake told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config.api import ApiConfig, ApiParams, BasicAuthConfig, OAuthConfig
+from pipeline.config.checks import CHECKS, ChecksConfig
+from pipeline.config.ids import IdsConfig
+from pipeline.config.mistakes import all_mistakes
+from pipeline.config.model import Config
+from pipeline.config.nightly import PlanConfig, RetryConfig, WindowConfig, WorkConfig
+from pipeline.config.output import OutputConfig, SnapshotConfig, allows_http
+from pipeline.config.quota import LimitConfig, QuotaConfig
+from pipeline.config.reading import ENV_PREFIX, parse_assignment, parse_value, put, read_yaml
+from pipeline.config.values import ClockTime
+from pipeline.errors import UsageError
+
+__all__ = [
+    "CHECKS",
+    "ApiConfig",
+    "ApiParams",
+    "BasicAuthConfig",
+    "ChecksConfig",
+    "Config",
+    "IdsConfig",
+    "LimitConfig",
+    "OAuthConfig",
+    "OutputConfig",
+    "PlanConfig",
+    "QuotaConfig",
+    "RetryConfig",
+    "SnapshotConfig",
+    "WindowConfig",
+    "WorkConfig",
+    "allows_http",
+    "load_config",
+    "parse_assignment",
+    "parse_clock_time",
+]
+
+
+def load_config(
+    path: Path,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    tables: Iterable[str] = (),
+    columns: Iterable[str] = (),
+) -> Config:
+    """Read, merge and check a config. `flags` are dotted keys from the command line; `tables` the known ones, and
+    `columns` theirs, each as table.column.
+
+    Raises UsageError with every mistake found.
+    """
+    settings = read_yaml(path)
+    origins: dict[str, str] = {}
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(ENV_PREFIX):
+            key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+            put(settings, key, parse_value(key, text), origins, name)
+    for key, value in (flags or {}).items():
+        put(settings, key, value, origins, "--set")
+    try:
+        config = Config.model_validate(settings, context={"tables": tuple(tables), "columns": tuple(columns)})
+    except ValidationError as exc:
+        raise UsageError(all_mistakes(exc, path, origins)) from None
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    """Relative paths are relative to the config file."""
+    ids = config.ids.model_copy(update={"paths": [_absolute(base, path) for path in config.ids.paths]})
+    work = config.work.model_copy(update={"path": Path(_absolute(base, str(config.work.path)))})
+    url = config.output.url
+    output = config.output.model_copy(update={"url": url if "://" in url else _absolute(base, url)})
+    key = "password_file" if isinstance(config.api.auth, BasicAuthConfig) else "secret_file"
+    secret_file: Path | None = getattr(config.api.auth, key)
+    auth = config.api.auth.model_copy(update={key: secret_file and base / _expanded(secret_file)})
+    api = config.api.model_copy(update={"auth": auth})
+    return config.model_copy(update={"ids": ids, "work": work, "output": output, "api": api})
+
+
+def _absolute(base: Path, path: str) -> str:
+    return path if path == "-" else os.path.normpath(base / _expanded(Path(path)))
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"There is no home folder for {path}.", "Give the whole path in the config."
+        ) from None
+
+
+def parse_clock_time(text: str) -> time:
+    """`HH:MM` from the command line. Raises UsageError."""
+    try:
+        return TypeAdapter[time](ClockTime).validate_python(text)
+    except ValidationError:
+        raise UsageError(f"--until {text}: give a time of day as HH:MM, such as 05:30.") from None

@@ -1,0 +1,43 @@
+"""A whole config."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+from pydantic import (
+    SecretStr,
+)
+
+from pipeline.config.api import ApiConfig, BasicAuthConfig
+from pipeline.config.checks import ChecksConfig
+from pipeline.config.ids import IdsConfig
+from pipeline.config.nightly import PlanConfig, RetryConfig, WindowConfig, WorkConfig
+from pipeline.config.output import OutputConfig, SnapshotConfig
+from pipeline.config.quota import QuotaConfig
+from pipeline.config.values import Section
+
+
+class Config(Section):
+    """A whole config, checked, its paths absolute."""
+
+    api: ApiConfig
+    ids: IdsConfig
+    quota: QuotaConfig = QuotaConfig()
+    plan: PlanConfig = PlanConfig()
+    checks: ChecksConfig = ChecksConfig()
+    window: WindowConfig = WindowConfig()
+    retry: RetryConfig = RetryConfig()
+    work: WorkConfig = WorkConfig()
+    output: OutputConfig = OutputConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
+
+    def sha256(self) -> str:
+        """Names the settings; secrets are no part of a config, so none is in it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def secret(self, environ: Mapping[str, str] | None = None) -> SecretStr:
+        """The password or the OAuth secret. Raises UsageError when it cannot be had."""
+        key = "api.auth.password" if isinstance(self.api.auth, BasicAuthConfig) else "api.auth.secret"
+        return self.api.auth.secret.read(key, os.environ if environ is None else environ)
