@@ -49,6 +49,13 @@ class Tally:
         elapsed = time.monotonic() - self.began
         return max(0, self.planned - self.done) * elapsed / self.done if self.done else None
 
+    def sums(self) -> dict[str, object]:
+        """What the run amounts to so far, for an event."""
+        seconds = round(time.monotonic() - self.began, 1)
+        outcomes = {outcome.word: count for outcome, count in self.outcomes.items() if count}
+        calls = {"calls": self.calls, "repeated": self.repeated, "throttled": self.throttled}
+        return {"done": self.done, **calls, "seconds": seconds, "outcomes": outcomes}
+
     def to_json(self) -> bytes:
         """The counts, for `status`."""
         counts = {

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from pipeline.config import BasicAuthConfig, Config
 from pipeline.errors import ExportError, RetriableError, StoppedError
+from pipeline.events import Tell, tell_nobody
 from pipeline.fetch.auth import Auth, BasicAuth, OAuth
 from pipeline.fetch.breaker import Breaker, BreakerPolicy
 from pipeline.fetch.client import CallError, Client, ClientOptions, Question, Reply, open_session
@@ -53,6 +54,7 @@ class FetchJob:
     ] = ()  # to ask once more at the end: answered partially by an earlier start
     spent: Ages = ()  # ages in seconds of calls that earlier starts made, the oldest first
     on_tick: Callable[[], None] = lambda: None
+    tell: Tell = tell_nobody
 
 
 def fetch(job: FetchJob, questions: Iterator[Question]) -> None:
@@ -88,7 +90,7 @@ def _rare_garbage_collection() -> Iterator[None]:
 async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     most, timetable = job.config.quota.max_in_flight, timetable_of(job.config)
     async with open_session(most, tells_when_sent=bool(timetable.every)) as session:
-        handoff = Handoff(job.sock, job.tally)
+        handoff = Handoff(job.sock, job.tally, job.tell)
         await handoff.open()
         quota = Quota(timetable, spent=job.spent)
         quota.patience_s = PATIENCE_S
@@ -148,6 +150,7 @@ def _tools(job: FetchJob, session: aiohttp.ClientSession, handoff: Handoff, quot
         breaker=Breaker(breaker),
         retry=RetryPolicy(retry.max_attempts, retry.max_wait_s),
         tally=job.tally,
+        tell=job.tell,
         rng=random.Random(),  # noqa: S311 - jitter, not cryptography
     )
 

@@ -1,8 +1,8 @@
 """The door to the second process: packed replies go out in frames, word comes back when they are durable.
 
 Frames are bounded in number: when the disk or the normalizer is slow, `put` waits, and with it the workers.
-On the wire: `records:u32 bytes:u32 payload` out; JSON lines back: {"durable": n}, {"error": …},
-{"finished": …}.
+On the wire: `records:u32 bytes:u32 payload` out; JSON lines back: {"durable": n}, {"sealed": …},
+{"error": …}, {"finished": …}.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import ExportError, HelperError, JournalError, StorageError
+from pipeline.events import Tell, tell_nobody
 from pipeline.stats import Tally
 
 FRAME_RECORDS = 256
@@ -32,9 +33,10 @@ _ERRORS: dict[str, type[ExportError]] = {"StorageError": StorageError, "JournalE
 class Handoff:
     """Gathers packed records into frames and sends them; run `serve` beside the workers."""
 
-    def __init__(self, sock: socket.socket, tally: Tally) -> None:
+    def __init__(self, sock: socket.socket, tally: Tally, tell: Tell = tell_nobody) -> None:
         self._sock = sock
         self._tally = tally
+        self._tell = tell
         self._waiting: list[tuple[bytes, int]] = []  # packed records that belong together, and their number
         self._waiting_bytes = 0
         self._slots = asyncio.Semaphore(FRAMES_UNDER_WAY)
@@ -122,6 +124,8 @@ class Handoff:
         if "durable" in message:
             self._tally.durable += message["durable"]
             self._slots.release()
+        elif "sealed" in message:
+            self._tell("chunk.sealed", **message["sealed"])
         elif "error" in message:
             kind = _ERRORS.get(message["error"], StorageError)
             self._broken = kind(message["message"], message["hint"])

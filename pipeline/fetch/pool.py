@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import ExportError, RefusedError, RetriableError, StoppedError, UsageError
+from pipeline.events import Tell, tell_nobody
 from pipeline.fetch.auth import Auth
 from pipeline.fetch.breaker import Breaker
 from pipeline.fetch.client import BodyTooLargeError, CallError, Client, Question, Reply, retry_after_s
@@ -80,6 +81,7 @@ class Tools:
     retry: RetryPolicy
     tally: Tally
     rng: random.Random
+    tell: Tell = tell_nobody
 
 
 class Pool:
@@ -99,6 +101,7 @@ class Pool:
         self._probing = asyncio.Lock()
         self._stopping: Exception | None = None
         self._refusals = 0
+        self._is_down = False  # as was told last
         self._renewed: dict[str, str] = {}  # the headers that came of the last 401
         self._renewed_is_proven = False  # they have opened the API since
         self._tasks: list[asyncio.Task[None]] = []
@@ -350,7 +353,9 @@ class Pool:
             self._gate.ends(number)
         self._tools.tally.latencies_us.append(reply.latency_us)
         if reply.used_up_s is not None:
-            self._tools.quota.pause(min(reply.used_up_s, self._tools.retry.max_wait_s))
+            wait = min(reply.used_up_s, self._tools.retry.max_wait_s)
+            if self._tools.quota.pause(wait) and wait:
+                self._tools.tell("fetch.paused", wait_s=wait, request_id=reply.request_id)
         return reply, judge(item.question.customer_id, reply.status, reply.body)
 
     # Settling
@@ -362,6 +367,9 @@ class Pool:
             return
         if judged.action is not Action.THROTTLE:
             self._tools.breaker.answered(reply.latency_us / 1e6, is_first=item.calls == 1)
+            if self._is_down and not self._tools.breaker.is_open:
+                self._is_down = False
+                self._tools.tell("breaker.closed", request_id=reply.request_id)
         if judged.action not in (Action.REAUTHENTICATE, Action.THROTTLE):
             item.reauthenticated = False
             self._renewed_is_proven |= item.used_headers == self._renewed
@@ -405,6 +413,8 @@ class Pool:
         was_open = breaker.is_open
         breaker.failed(reason, latency_us / 1e6, is_first=is_first)
         if breaker.is_open and not was_open:
+            self._is_down = True
+            self._tools.tell("breaker.opened", reason=reason)
             self._give_attempts_back()
         if breaker.has_lasted_too_long():
             self.stop(_outage(breaker.last_reason))
@@ -419,6 +429,8 @@ class Pool:
         """Journal the verdict. A second look that fails leaves the partial answer standing."""
         await self._journal(item, reply, judged)
         self._count(item, judged)
+        if judged.outcome is Outcome.FAILED:
+            self._tools.tell("fetch.failed", **_about(item, reply, judged))
         self._watch_for_misconfiguration(reply, judged)
 
     def _count(self, item: Item, judged: Judgement) -> None:
@@ -440,6 +452,7 @@ class Pool:
             await self._verdict(item, reply, failed)
             return
         await self._journal_repeat(item, reply, judged)
+        self._tools.tell("fetch.retry", wait_s=round(wait, 3), **_about(item, reply, judged))
         self._retry_in(wait, item)
 
     async def _throttled(self, item: Item, reply: Reply, judged: Judgement) -> None:
@@ -460,8 +473,11 @@ class Pool:
         window = self._tools.quota.seconds_to_next_window()
         asked_for = retry_after_s(reply.retry_after, time.time())
         wait = window if asked_for is None else max(asked_for, min(MIN_PAUSE_S, window))
+        wait = min(wait, self._tools.retry.max_wait_s)
         self._tools.quota.slow_down()
-        self._tools.quota.pause(min(wait, self._tools.retry.max_wait_s))
+        if self._tools.quota.pause(wait):
+            about = {"code": judged.code, "reason": judged.reason, "request_id": reply.request_id}
+            self._tools.tell("fetch.throttled", wait_s=wait, **about)
 
     def _is_singled_out(self, item: Item) -> bool:
         """Whether this ID is turned away again and again while others are answered."""
@@ -573,6 +589,18 @@ def _packed(item: Item, reply: Reply, judged: Judgement) -> bytes:
         body=reply.body[:kept],
     )
     return pack_record(record)
+
+
+def _about(item: Item, reply: Reply, judged: Judgement) -> dict[str, object]:
+    """A call that failed, for an event: the request ID is what Capillary's support asks for."""
+    return {
+        "customer_id": item.question.customer_id,
+        "attempts": item.attempts,
+        "status": reply.status,
+        "code": judged.code,
+        "reason": judged.reason,
+        "request_id": reply.request_id,
+    }
 
 
 def _next_item(questions: Iterator[Question]) -> Item | None:

@@ -237,9 +237,12 @@ class Quota:
 
     # Going slower
 
-    def pause(self, seconds: float) -> None:
-        """No call leaves for so long; the longest of several pauses counts."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
+    def pause(self, seconds: float) -> bool:
+        """No call leaves for so long; the longest of several pauses counts. Gives whether no other held."""
+        now = self._clock()
+        is_new = now >= self._paused_until
+        self._paused_until = max(self._paused_until, now + seconds)
+        return is_new
 
     def slow_down(self) -> None:
         """The server says we are too fast although the limits hold: it allows less than we were told.

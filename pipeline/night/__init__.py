@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from pipeline import publish
 from pipeline.config import Config
-from pipeline.errors import ExportError, HelperError, StorageError, UsageError
+from pipeline.errors import ExportError, HelperError, StoppedError, StorageError, UsageError
 from pipeline.ids import IdReader
 from pipeline.night.asking import Asked, embed_of, fetch_tonight
 from pipeline.night.checking import keep_as_good
@@ -65,8 +65,10 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
     while True:
         ledger = read_ledger(night.folder.parts)
         due, plan = plan_tonight(night, ledger)
+        night.tell("plan.made", **_foreseen(plan))
         again = second_looks(night, ledger, plan)
         if not len(again) and nothing_to_do(night, ledger, plan):
+            night.tell("night.unchanged", due=plan.due)
             return Result(night.folder.night, unchanged=True, live=is_live(night), plan=plan)
         try:
             fetch_tonight(night, Asked(due, again, plan), secret)
@@ -75,8 +77,16 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
             mend(night, exc)
 
 
+def _foreseen(plan: Plan) -> dict[str, object]:
+    about: dict[str, object] = {"ids": plan.ids, "done": plan.done, "due": plan.due, "asked": plan.asked}
+    about |= {"deferred": plan.deferred, "calls": plan.calls_needed, "ends_at": plan.ends_at}
+    return {**about, "window_ends": plan.window_ends, "disk_bytes": plan.disk_bytes}
+
+
 def _note_the_end(night: Night, exc: BaseException) -> None:
     """`status` tells why a night stopped; where even that cannot be written, the error itself is told."""
+    if isinstance(exc, StoppedError):
+        night.tell("night.stopped", reason=exc.message)
     reason = exc.message if isinstance(exc, ExportError) else "Stopped by a signal."
     with suppress(StorageError):
         night.save(state="stopped", reason=reason)

@@ -46,6 +46,7 @@ def fetch_tonight(night: Night, asked: Asked, secret: SecretStr) -> None:
     if not tally.planned:
         return
     night.save(state="fetching", reason="")
+    night.tell("fetch.started", planned=tally.planned, due=asked.plan.due)
     process, sock = start(job_of(night), night.lock)
     try:
         with night.screen.fetching(tally, asked.plan) as draw:
@@ -61,9 +62,11 @@ def fetch_tonight(night: Night, asked: Asked, secret: SecretStr) -> None:
         night.save(state="stopped", reason=exc.message)
         if not exc.publish or not tally.done:
             raise
+        night.tell("night.stopped", reason=exc.message)
     finally:
         sock.close()
         process.wait()
+        night.tell("fetch.ended", **tally.sums())
 
 
 def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, progress: Progress) -> FetchJob:
@@ -75,6 +78,7 @@ def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, prog
         tally=progress.tally,
         stop_in_s=_seconds_left(night, asked.plan),
         on_tick=progress.tick,
+        tell=night.tell,
         spent=spent(night),
         second_looks=list(questions(asked.again, night.folder)),
     )

@@ -30,10 +30,12 @@ def open_night(config: Config, options: Options, screen: Screen, workspace: Work
     """The night that is not finished while its window is open, else a new one; its journal whole."""
     folder = which_night(config, options, workspace)
     state = folder.make().state()
+    is_new = state is None
     if state is None:
         state = NightState(night=folder.night, started_at=options.now().isoformat(timespec="seconds"))
     night = Night(config, options, screen, workspace, folder, state, lock)
     night.unseen += calls_of_dead_starts(night)
+    night.tell("night.started", night=folder.night, is_new=is_new, was=state.state)
     night.save()
     journal.recover(folder.journal)
     _take_along_dead_nights(night)
@@ -125,6 +127,7 @@ def normalize_what_is_left(night: Night) -> int:
         return 0
     night.screen.step(f"normalizing {len(missing)} journal chunks from before")
     aside = normalize_behind_fence(job_of(night), missing, night.lock)
+    night.tell("chunks.normalized", chunks=len(missing), set_aside=aside)
     if aside:
         night.screen.step(
             f"{aside} answers kill the normalizer: they are set aside, and failed in `outcomes`"
@@ -146,6 +149,7 @@ def mend(night: Night, death: HelperError) -> None:
 
     Raises the death where that goes on and no answer is to blame.
     """
+    night.tell("helper.died", reason=death.message, before=night.mended)
     journal.recover(night.folder.journal)
     if not normalize_what_is_left(night):
         night.mended += 1

@@ -32,6 +32,7 @@ def list_tonight(night: Night) -> None:
     known = night.state.ids if night.state.listed else None
     counts = list_ids(night.config.ids, night.folder, ledger.customer_ids, known)
     night.save(ids=counts, listed=True)
+    night.tell("ids.read", **counts.model_dump())
 
 
 def plan_tonight(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:

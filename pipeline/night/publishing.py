@@ -43,7 +43,9 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
         checks=_checks(night, built, ledger),
         config_sha256=night.config.sha256(),
     )
+    night.tell("snapshot.built", snapshot=draft.name, tables=len(built.tables), **_sizes(manifest))
     manifest = check_rows(night, manifest, previous, ledger)
+    _tell_failed_checks(night, manifest)
     snapshots.commit(manifest)
     night.save(measured=_measured(night, ledger, manifest))
     result = Result(
@@ -52,6 +54,22 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     _swing(night, result, ledger, live.snapshot if live else None)
     _follow_up(night, result)
     return result
+
+
+def _sizes(manifest: Manifest) -> dict[str, int]:
+    tables = manifest.tables.values()
+    return {
+        "rows": sum(table.rows for table in tables),
+        "bytes": sum(file.bytes for table in tables for file in table.files),
+    }
+
+
+def _tell_failed_checks(night: Night, manifest: Manifest) -> None:
+    """Without the words of a check: they may hold values."""
+    for check in manifest.checks:
+        if not check.passed:
+            about = {"severity": check.severity, "value": check.value, "band": check.band}
+            night.tell("check.failed", check=check.name, **about)
 
 
 def _measured(night: Night, ledger: Ledger, manifest: Manifest) -> Measured:
@@ -113,6 +131,7 @@ def _swing(night: Night, result: Result, ledger: Ledger, made_upon: str | None) 
     name = result.manifest.snapshot
     if night.options.no_publish:
         night.save(snapshot=name, **night.options.unpublished)
+        night.tell("snapshot.held", snapshot=name, reason=night.state.reason)
         return
     night.save(swinging_to=name, swinging_records=ledger.records)
     try:
@@ -120,9 +139,11 @@ def _swing(night: Night, result: Result, ledger: Ledger, made_upon: str | None) 
     except HeldError as exc:
         result.held = exc
         night.save(state="held", reason=exc.message, snapshot=name, swinging_to="")
+        night.tell("snapshot.held", snapshot=name, reason=exc.message)
     else:
         result.live = True
         _note_published(night)
+        night.tell("snapshot.published", snapshot=name, outcomes=result.manifest.outcomes)
 
 
 def find_out(night: Night) -> None:
@@ -157,6 +178,7 @@ def _follow_up(night: Night, result: Result) -> None:
     if result.live:
         remember(night)
         night.workspace.forget_nights(night.config.work.keep_nights)
+    night.tell("snapshot.followed", remark=result.remark or None)
 
 
 def nothing_to_do(night: Night, ledger: Ledger, plan: Plan) -> bool:

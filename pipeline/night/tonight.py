@@ -25,6 +25,9 @@ class Screen:
     def step(self, text: str) -> None:
         """A step begins."""
 
+    def event(self, name: str, /, **fields: object) -> None:
+        """Something happened (events.py): its name, and what is to be known of it."""
+
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
         """The fetch runs; gives what to call now and then."""
@@ -90,6 +93,10 @@ class Night:
     def snapshots(self) -> Snapshots:
         """The export."""
         return open_snapshots(self.config)
+
+    def tell(self, name: str, /, **fields: object) -> None:
+        """Tell whoever watches of an event."""
+        self.screen.event(name, **fields)
 
     def save(self, **changes: Any) -> None:
         """Note how far the night is."""

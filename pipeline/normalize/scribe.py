@@ -114,6 +114,8 @@ class Scribe:
         if self._chunk is not None:
             self._chunk.seal()
             self._normalizer.write(self._job.parts, self._chunk.number)
+            about = {"chunk": self._chunk.number, "records": self._chunk.records}
+            self._say(sealed={**about, "raw_bytes": self._chunk.raw_bytes})
             self._chunk = None
 
     def _say(self, **message: object) -> None:
