@@ -25,7 +25,7 @@ VERSION = "py-spy==0.4.3"
 RATE_HZ = 250
 TOP = 40
 _FRAME = re.compile(r"([^ ]+) \((.+?)(?::(\d+))?\)$")
-WRAPPERS = ("asyncio/", "typer/", "_click/", "<frozen ", "<string>", "__main__", "pipeline/cli.py")
+WRAPPERS = ("asyncio/", "typer/", "_click/", "<frozen ", "<string>", "__main__", "pipeline/cli/")
 """Whoever only calls the rest says nothing about where the time goes."""
 
 

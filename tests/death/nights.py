@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import _status
+from pipeline.cli.standing import status_of
 from pipeline.sandbox import Sandbox, known_ids
 from pipeline.store.journal import DamageError, FrameKind, read_frames, unpack_records
 from tests import snapshot
@@ -312,7 +312,7 @@ def look_at_what_is_left(
             platters.lose_power(blow.loss, rng)
     found.wrong += [f"readers: {why}" for why in half_snapshots(home.export)]
     try:
-        status = _status(home.config())
+        status = status_of(home.config())
         json.dumps(status)
         if any(one["state"] in ("started", "fetching") for one in status["nights"]):
             found.wrong.append("status: a night is under way, and nobody is there")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.cli import _status
+from pipeline.cli.standing import status_of
 from pipeline.sandbox import Sandbox, known_ids
 from tests.conftest import Home, calls_seen
 from tests.death.nights import FIRST, finish, run, start
@@ -32,14 +32,14 @@ def test_a_night_that_was_killed_is_interrupted(home: Home, start_sandbox: Calla
     home.save()
     process = start(home, FIRST, None, module="pipeline")
     until(process, lambda: calls_seen(slow) > 20)
-    (running,) = _status(home.config())["nights"]
+    (running,) = status_of(home.config())["nights"]
     assert running["state"] == "fetching"
     os.killpg(process.pid, signal.SIGKILL)
     finish(process)
-    found = _status(home.config())
+    found = status_of(home.config())
     (dead,) = found["nights"]
     assert (found["running"], dead["state"]) == (False, "interrupted")
     assert "`run` goes on" in dead["reason"]
     assert run(home, FIRST, module="pipeline").returncode == 0
-    (ended,) = _status(home.config())["nights"]
+    (ended,) = status_of(home.config())["nights"]
     assert (ended["state"], ended["reason"]) == ("published", "")

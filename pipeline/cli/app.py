@@ -1,0 +1,71 @@
+"""The command line's frame: what its commands share, from the options to the loading of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import __version__
+from pipeline.blocks import TABLES
+from pipeline.blocks.dictionary import rows as dictionary_rows
+from pipeline.cli.showing import print_out
+from pipeline.config import Config, load_config, parse_assignment
+from pipeline.errors import UsageError
+
+EPILOG = "Exit codes: 0 published or done · 1 a bug · 2 wrong use or config · 3 stopped, `run` goes on · 4 held · 5 refused by the API · 6 another run is under way · 7 storage trouble"  # noqa: E501
+
+app = typer.Typer(
+    help="Every night, every customer's details out of Capillary's API, into typed Parquet tables.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+WrongUse: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What a mistyped command raises: click's own class, or, from typer 0.29 on, that of the click inside typer."""
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
+]
+NightOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Which night; default tonight.")]
+NightWanted = Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Which night.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print_out(f"capillary-export {__version__}")
+        raise typer.Exit
+
+
+def load(
+    config: Path, assignments: Sequence[str] | None, ids: Sequence[str] | None = None, out: str | None = None
+) -> Config:
+    """The config, with `--set`, `--ids` and `--out` put over it; their paths are relative to where we are.
+
+    Raises UsageError with every mistake found.
+    """
+    flags = dict(parse_assignment(one) for one in assignments or ())
+    if ids:
+        flags["ids.paths"] = [path if path == "-" else str(Path(path).absolute()) for path in ids]
+    if out:
+        flags["output.url"] = out if "://" in out else str(Path(out).absolute())
+    names = [f"{row['table']}.{row['column']}" for row in dictionary_rows()]
+    return load_config(config, flags=flags, tables=[table.name for table in TABLES], columns=names)
+
+
+def parse_date(text: str | None) -> date | None:
+    """`YYYY-MM-DD` from the command line. Raises UsageError."""
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UsageError(f"{text} is no date.", "Give it as YYYY-MM-DD.") from None

@@ -1,0 +1,157 @@
+"""Commands about nights: run, plan, status, report, rebuild, publish, rollback."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from pipeline import publish
+from pipeline.blocks import TABLES
+from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
+from pipeline.cli.results import exit_code, result_json, result_text
+from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
+from pipeline.cli.standing import manifest_of, status_lines, status_of
+from pipeline.config import parse_clock_time
+from pipeline.errors import UsageError
+from pipeline.night import Options, plan_night, publish_night, rebuild_night, run_night
+from pipeline.report import write_report
+from pipeline.screen import screen_for
+from pipeline.store.history import History
+from pipeline.store.snapshots import open_snapshots
+from pipeline.store.workspace import Workspace
+
+
+@app.command(epilog="Example: capillary-export run nightly.yaml --limit 100")
+def run(
+    config: ConfigPath,
+    ids: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="CSVs of IDs, instead of ids.paths.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(metavar="URL", help="Instead of output.url.")] = None,
+    night: NightOption = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Ask for so many IDs at the most.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Instead of window.until.")] = None,
+    set_: SetOption = None,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="Make the snapshot, don't point at it.")
+    ] = False,
+    as_json: JsonFlag = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> int:
+    """Tonight's export: starts it, or goes on where it stopped."""
+    settings = load(config, set_, ids, out)
+    options = Options(
+        night=parse_date(night),
+        limit=limit,
+        until=parse_clock_time(until) if until else None,
+        no_publish=no_publish,
+    )
+    result = run_night(settings, options, screen_for(quiet=quiet))
+    show(result_json(result), result_text(result), as_json)
+    return exit_code(result)
+
+
+@app.command(epilog="Example: capillary-export plan nightly.yaml")
+def plan(
+    config: ConfigPath,
+    night: NightOption = None,
+    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Instead of window.until.")] = None,
+    set_: SetOption = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """What tonight can cover, and when it ends; calls nothing."""
+    options = Options(night=parse_date(night), until=parse_clock_time(until) if until else None)
+    found = plan_night(load(config, set_), options)
+    as_given = {**asdict(found), "deferred": found.deferred}
+    show({name: plain(value) for name, value in as_given.items()}, plan_text(found), as_json)
+    return 0
+
+
+@app.command(epilog="Example: capillary-export status nightly.yaml --json")
+def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False) -> int:
+    """Tonight and the last nights, the live snapshot."""
+    settings = load(config, set_)
+    found = status_of(settings)
+    rows = [
+        (
+            one["night"],
+            one["state"],
+            f"{one['ids']['distinct']:,}",
+            one["snapshot"] or "–",
+            one["reason"] or "",
+        )
+        for one in found["nights"]
+    ]
+    grid = as_grid(("night", "state", "IDs", "snapshot", "reason"), rows)
+    show(found, [*status_lines(found), grid], as_json)
+    return 0
+
+
+@app.command(epilog="Example: capillary-export report nightly.yaml --night 2026-11-22")
+def report(config: ConfigPath, night: NightOption = None, set_: SetOption = None) -> int:
+    """Make the morning page again; prints where it lies."""
+    settings = load(config, set_)
+    snapshots = open_snapshots(settings)
+    manifest = manifest_of(settings, snapshots, parse_date(night))
+    live = snapshots.current()
+    is_live = live is not None and live.snapshot >= manifest.snapshot
+    print_out(write_report(manifest, snapshots, published=is_live))
+    return 0
+
+
+@app.command(epilog="Example: capillary-export rebuild nightly.yaml --night 2026-11-22")
+def rebuild(
+    config: ConfigPath,
+    night: NightWanted,
+    tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
+    set_: SetOption = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Tables again from the journal, no API call."""
+    only = frozenset(tables.split(",")) if tables else None
+    if unknown := sorted((only or frozenset()) - {table.name for table in TABLES}):
+        raise UsageError(f"There is no table {unknown[0]}.", "`capillary-export tables` lists them.")
+    result = rebuild_night(load(config, set_), Options(night=parse_date(night), only=only), screen_for())
+    show(result_json(result), result_text(result), as_json)
+    return exit_code(result)
+
+
+@app.command(
+    "publish",
+    epilog="Example: capillary-export publish nightly.yaml --night 2026-11-22 --force --reason 'new tier'",
+)
+def publish_(
+    config: ConfigPath,
+    night: NightWanted,
+    force: Annotated[bool, typer.Option("--force", help="Although a check failed.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; kept in current.json.")] = None,
+    set_: SetOption = None,
+) -> int:
+    """Publish a night's held snapshot."""
+    if force and not reason:
+        raise UsageError("publish --force needs --reason TEXT.")
+    wanted = parse_date(night)
+    assert wanted is not None
+    manifest = publish_night(load(config, set_), wanted, reason if force else None, datetime.now(UTC))
+    print_out(f"{manifest.snapshot} is live.")
+    return 0
+
+
+@app.command(epilog="Example: capillary-export rollback nightly.yaml")
+def rollback(
+    config: ConfigPath,
+    to: Annotated[
+        str | None, typer.Option(metavar="SNAPSHOT", help="Default: the one before the live one.")
+    ] = None,
+    set_: SetOption = None,
+) -> int:
+    """Point at an older snapshot."""
+    settings = load(config, set_)
+    with Workspace(settings.work.path).lock():
+        pointer = publish.roll_back(open_snapshots(settings), to, datetime.now(UTC))
+        History(settings.work.path).withdraw(after=pointer.snapshot)
+    print_out(f"{pointer.snapshot} is live.")
+    return 0

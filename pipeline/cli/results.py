@@ -1,0 +1,88 @@
+"""How a night ended: its exit code, in words, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.cli.showing import as_grid
+from pipeline.errors import Exit
+from pipeline.night import Result
+
+
+def exit_code(result: Result) -> int:
+    """What the night's end means for cron (see the README's table)."""
+    if result.held:
+        return int(Exit.HELD)
+    if result.unchanged and result.plan is not None and result.plan.due and result.plan.fits == 0:
+        return int(Exit.STOPPED)
+    return int(Exit.STOPPED) if result.stopped else int(Exit.OK)
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """How a night ended, for machines."""
+    manifest = result.manifest
+    return {
+        "night": result.night.isoformat(),
+        "published": result.live and not result.unchanged,
+        "unchanged": result.unchanged,
+        "stopped": result.stopped.message if result.stopped else None,
+        "held": result.held.message if result.held else None,
+        "snapshot": manifest.snapshot if manifest else None,
+        "folder": result.folder,
+        "remark": result.remark or None,
+        "ids": manifest.ids if manifest else None,
+        "outcomes": manifest.outcomes if manifest else None,
+        "calls": manifest.calls if manifest else None,
+        "tables": {name: table.rows for name, table in manifest.tables.items()} if manifest else None,
+    }
+
+
+def result_text(result: Result) -> Any:
+    """How a night ended, for people."""
+    if result.manifest is None:
+        return _unchanged_text(result)
+    tables = [(name, f"{table.rows:,}") for name, table in result.manifest.tables.items()]
+    return _joined(as_grid(("table", "rows"), tables), _account(result), _ending(result))
+
+
+def _unchanged_text(result: Result) -> str:
+    due = result.plan.due if result.plan else 0
+    done = f"{due:,} IDs are still due, none fits now" if due else "every ID is done"
+    live = (
+        "its snapshot is live" if result.live else "its snapshot is not the live one (`publish` makes it so)"
+    )
+    return f"Night {result.night}: nothing to do, {done} and {live}."
+
+
+def _joined(*parts: Any) -> Any:
+    from rich.console import Group
+
+    return Group(*parts)
+
+
+def _account(result: Result) -> str:
+    manifest = result.manifest
+    assert manifest is not None
+    found = ", ".join(f"{count:,} {name}" for name, count in manifest.outcomes.items() if count)
+    ids, calls = manifest.ids, manifest.calls
+    return (
+        f"\n{ids['read']:,} rows read: {ids['distinct']:,} distinct IDs, {ids['repeated']:,} repeated, "
+        f"{ids['rejected']:,} rejected\n{ids['distinct']:,} IDs: {found}\n"
+        f"{calls['made']:,} calls made, {calls['repeated']:,} of them again, {calls['throttled']:,} throttled"
+    )
+
+
+def _ending(result: Result) -> str:
+    lines = []
+    if result.stopped:
+        lines.append(f"{result.stopped.message} {result.stopped.hint}")
+    if result.held:
+        lines.append(f"HELD. {result.held.message} {result.held.hint}")
+    elif result.live:
+        lines.append(f"Published: {result.folder}")
+        lines += [f"But afterwards: {result.remark}"] if result.remark else []
+    else:
+        lines.append(
+            f"Not published: {result.folder}\n`publish CONFIG --night {result.night}` makes it live."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""Commands about tables: the dictionary, scripts for warehouses, CSV."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.blocks.dictionary import rows as dictionary_rows
+from pipeline.cli.app import JsonFlag, app
+from pipeline.cli.showing import as_grid, show
+from pipeline.errors import UsageError
+
+
+@app.command(epilog="Example: capillary-export tables loyalty_programs")
+def tables(
+    table: Annotated[str | None, typer.Argument(help="One table; default all.")] = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """The data dictionary."""
+    found = [row for row in dictionary_rows() if table in (None, row["table"])]
+    if not found:
+        known = ", ".join(dict.fromkeys(row["table"] for row in dictionary_rows()))
+        raise UsageError(f"There is no table {table}.", f"Tables: {known}.")
+    shown = [
+        (
+            row["table"],
+            f"{row['column']}{' *' if row['key'] else ''}",
+            row["type"],
+            "" if row["nullable"] else "not null",
+            row["path"],
+            f"{row['meaning']} [{row['unit']}]" if row["unit"] else row["meaning"],
+        )
+        for row in found
+    ]
+    grid = as_grid(("table", "column (* key)", "type", "", "JSON path", "meaning [unit]"), shown)
+    show({"columns": found}, grid, as_json)
+    return 0
+
+
+@app.command(
+    epilog="Example: capillary-export ddl --dialect duckdb --snapshot demo-export | duckdb analytics.duckdb"
+)
+def ddl(
+    dialect: Annotated[
+        str, typer.Option(metavar="D", help="bigquery, snowflake, redshift, databricks, postgres or duckdb.")
+    ],
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A snapshot's folder or manifest.json, or the export folder."),
+    ] = None,
+    tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
+    schema: Annotated[str, typer.Option(metavar="NAME", help="Where the tables go.")] = "capillary",
+) -> int:
+    """A script for a warehouse: CREATE TABLE, and the load of a snapshot."""
+    from pipeline.ddl import script_for
+
+    wanted = [name.strip() for name in tables.split(",")] if tables else None
+    sys.stdout.write(script_for(dialect, snapshot, wanted, schema).text())
+    return 0
+
+
+@app.command(epilog="Example: capillary-export csv loyalty_programs --snapshot demo-export --header")
+def csv(
+    table: Annotated[str, typer.Argument(help="The table.")],
+    snapshot: Annotated[
+        str, typer.Option(metavar="URL", help="A snapshot's folder or manifest.json, or the export folder.")
+    ],
+    header: Annotated[bool, typer.Option("--header", help="The columns' names first.")] = False,
+) -> int:
+    """A table of a snapshot as CSV on stdout: null is nothing, an empty text is ""."""
+    from pipeline.ddl.rows import write_csv
+    from pipeline.ddl.source import find_source
+
+    write_csv(find_source(snapshot), table, sys.stdout.buffer, header=header)
+    sys.stdout.flush()
+    return 0
