@@ -4,18 +4,113 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.errors import ExportError
+from pipeline.events import EVENTS
+from pipeline.log import Log
 from pipeline.night import Screen
 from pipeline.outcome import VERDICTS
 from pipeline.plan import Plan
 from pipeline.stats import Tally
 
 LINE_EVERY_S = 60.0
+
+
+class Screens(Screen):
+    """Several at once. One that fails is left out from then on: whoever watches a night never ends it."""
+
+    def __init__(self, screens: Sequence[Screen], log: Log) -> None:
+        self._screens = list(screens)
+        self._log = log
+
+    def step(self, text: str) -> None:
+        """Each is told."""
+        for screen in list(self._screens):
+            with self._guarding(screen):
+                screen.step(text)
+
+    def event(self, name: str, /, **fields: object) -> None:
+        """Each is told."""
+        for screen in list(self._screens):
+            with self._guarding(screen):
+                screen.event(name, **fields)
+
+    @contextmanager
+    def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
+        """Each draws."""
+        with ExitStack() as stack:
+            drawing = [
+                (screen, stack.enter_context(self._drawing(screen, tally, plan)))
+                for screen in list(self._screens)
+            ]
+
+            def draw() -> None:
+                for screen, draw_one in drawing:
+                    if screen in self._screens:
+                        with self._guarding(screen):
+                            draw_one()
+
+            yield draw
+
+    @contextmanager
+    def _drawing(self, screen: Screen, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
+        """One screen's, whatever becomes of it."""
+        context = screen.fetching(tally, plan)
+        draws: list[Callable[[], None]] = []
+        with self._guarding(screen):
+            draws.append(context.__enter__())
+        try:
+            yield lambda: _draw_all(draws)
+        finally:
+            if draws:
+                with self._guarding(screen):
+                    context.__exit__(None, None, None)
+
+    @contextmanager
+    def _guarding(self, screen: Screen) -> Iterator[None]:
+        try:
+            yield
+        except ExportError:  # a signal, which may come at any moment
+            raise
+        except Exception as exc:
+            if screen in self._screens:
+                self._screens.remove(screen)
+            about = {"watcher": type(screen).__name__, "error": type(exc).__name__}
+            self._log.event(EVENTS["watcher.failed"].level, "watcher.failed", **about)
+
+
+def _draw_all(draws: Sequence[Callable[[], None]]) -> None:
+    for draw in draws:
+        draw()
+
+
+class LogScreen(Screen):
+    """Events as they come, and while fetching one a minute."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def event(self, name: str, /, **fields: object) -> None:
+        """A line, where the log is told that much."""
+        self._log.event(EVENTS[name].level, name, **fields)
+
+    @contextmanager
+    def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
+        """How far it is, once a minute."""
+        last = time.monotonic()
+
+        def draw() -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_EVERY_S:
+                last = time.monotonic()
+                self.event("fetch.progress", **tally.sums())
+
+        yield draw
 
 
 def screen_for(*, quiet: bool = False) -> Screen:
@@ -70,8 +165,9 @@ class LineScreen(Screen):
 
     def step(self, text: str) -> None:
         """A line with the time."""
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):  # a full disk, a closed pipe: the night goes on unseen
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+            sys.stderr.flush()
 
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import typer
 
 from pipeline.cli import nights, tables, trials
 from pipeline.cli.app import WrongUse, app
+from pipeline.cli.watching import place_of
 from pipeline.errors import Exit, ExportError, StoppedError
 
 __all__ = ["app", "main", "nights", "tables", "trials"]
@@ -52,13 +53,34 @@ def _stop(number: int, _frame: object) -> None:
 def _told(exc: BaseException, debug: bool) -> int:
     """Say what went wrong on stderr."""
     if debug:
-        traceback.print_exception(exc)
+        _print_trace(exc)
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     if isinstance(exc, ExportError):
         sys.stderr.write(f"capillary-export: {exc.message}\n{exc.hint}{exc.hint and chr(10)}")
         return int(exc.exit_code)
+    # Its text may hold a customer's data: what is told is its kind and its place.
     sys.stderr.write(
-        f"capillary-export: a bug: {type(exc).__name__}: {exc}\nPlease report it; --debug shows where.\n"
+        f"capillary-export: a bug: {type(exc).__name__} at {place_of(exc)}\n"
+        "Please report it; --debug shows the way there.\n"
     )
     return int(Exit.BUG)
+
+
+def _print_trace(exc: BaseException) -> None:
+    """The way to an error through the code. The texts of errors that are not ours may hold a customer's data."""
+    for one in _with_causes(exc):
+        sys.stderr.write("".join(traceback.format_tb(one.__traceback__)))
+        text = f": {one}" if isinstance(one, ExportError) else ""
+        sys.stderr.write(f"{type(one).__name__}{text}\n")
+
+
+def _with_causes(exc: BaseException) -> Iterator[BaseException]:
+    """An error, what is grouped in it, and what it came of; the last first."""
+    if isinstance(exc, BaseExceptionGroup):
+        for one in exc.exceptions:
+            yield from _with_causes(one)
+    cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+    if cause is not None:
+        yield from _with_causes(cause)
+    yield exc

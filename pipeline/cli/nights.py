@@ -14,6 +14,7 @@ from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, Set
 from pipeline.cli.results import exit_code, result_json, result_text
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import manifest_of, status_lines, status_of
+from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
 from pipeline.config import parse_clock_time
 from pipeline.errors import UsageError
 from pipeline.night import Options, plan_night, publish_night, rebuild_night, run_night
@@ -40,6 +41,8 @@ def run(
     ] = False,
     as_json: JsonFlag = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> int:
     """Tonight's export: starts it, or goes on where it stopped."""
     settings = load(config, set_, ids, out)
@@ -49,7 +52,8 @@ def run(
         until=parse_clock_time(until) if until else None,
         no_publish=no_publish,
     )
-    result = run_night(settings, options, screen_for(quiet=quiet))
+    with watched(Watching(log_format, log_level, quiet), settings.log) as screen:
+        result = run_night(settings, options, screen)
     show(result_json(result), result_text(result), as_json)
     return exit_code(result)
 

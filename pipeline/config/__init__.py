@@ -20,6 +20,7 @@ from pipeline.config.output import OutputConfig, SnapshotConfig, allows_http
 from pipeline.config.quota import LimitConfig, QuotaConfig
 from pipeline.config.reading import ENV_PREFIX, parse_assignment, parse_value, put, read_yaml
 from pipeline.config.values import ClockTime
+from pipeline.config.watching import LogConfig, MetricsConfig
 from pipeline.errors import UsageError
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Config",
     "IdsConfig",
     "LimitConfig",
+    "LogConfig",
+    "MetricsConfig",
     "OAuthConfig",
     "OutputConfig",
     "PlanConfig",
@@ -84,7 +87,10 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     secret_file: Path | None = getattr(config.api.auth, key)
     auth = config.api.auth.model_copy(update={key: secret_file and base / _expanded(secret_file)})
     api = config.api.model_copy(update={"auth": auth})
-    return config.model_copy(update={"ids": ids, "work": work, "output": output, "api": api})
+    textfile = config.metrics.textfile
+    metrics = config.metrics.model_copy(update={"textfile": textfile and base / _expanded(textfile)})
+    rooms = {"ids": ids, "work": work, "output": output, "api": api, "metrics": metrics}
+    return config.model_copy(update=rooms)
 
 
 def _absolute(base: Path, path: str) -> str:

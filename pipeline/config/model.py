@@ -17,6 +17,7 @@ from pipeline.config.nightly import PlanConfig, RetryConfig, WindowConfig, WorkC
 from pipeline.config.output import OutputConfig, SnapshotConfig
 from pipeline.config.quota import QuotaConfig
 from pipeline.config.values import Section
+from pipeline.config.watching import LogConfig, MetricsConfig
 
 
 class Config(Section):
@@ -32,6 +33,8 @@ class Config(Section):
     work: WorkConfig = WorkConfig()
     output: OutputConfig = OutputConfig()
     snapshot: SnapshotConfig = SnapshotConfig()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     def sha256(self) -> str:
         """Names the settings; secrets are no part of a config, so none is in it."""

@@ -1,0 +1,98 @@
+"""Who watches a run: a display, a log, and what the config names beside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.config import LogConfig
+from pipeline.errors import Exit, ExportError, UsageError
+from pipeline.log import LEVELS, Log
+from pipeline.night import Screen
+from pipeline.screen import LineScreen, LogScreen, Screens, TerminalScreen
+
+FORMATS = ("auto", "console", "json")
+
+LogFormat = Annotated[
+    str | None,
+    typer.Option(metavar="FORM", help="Events on stderr: console or json. Default: progress and warnings."),
+]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="How much is logged: debug, info, warning or error.")
+]
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What a run's command line says about being watched."""
+
+    form: str | None = None
+    level: str | None = None
+    quiet: bool = False
+
+    def log(self, config: LogConfig) -> tuple[str, str]:
+        """The form and the level: the command line's, else the config's. Raises UsageError."""
+        form = _one_of("--log-format", self.form, FORMATS) or config.format
+        level = _one_of("--log-level", self.level, tuple(LEVELS)) or config.level
+        is_asked_for = form != "auto" or level is not None
+        return form, level or ("info" if is_asked_for else "error" if self.quiet else "warning")
+
+
+def _one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+    if value is not None and value not in allowed:
+        raise UsageError(f"{flag} {value}: must be one of {', '.join(allowed)}.")
+    return value
+
+
+@contextmanager
+def watched(watching: Watching, config: LogConfig) -> Iterator[Screen]:
+    """The screen of a run. With JSON lines on stderr its error is a line, too, and nothing else is written."""
+    form, level = watching.log(config)
+    log = Log("console" if form == "auto" else form, level)
+    log.hear_libraries()
+    screens = Screens([*_display(form, watching.quiet), LogScreen(log)], log)
+    try:
+        yield screens
+    except Exception as exc:
+        cause = _first_of(exc)
+        if form != "json":
+            raise
+        log.event("error", "night.failed", **_about(cause))
+        raise typer.Exit(int(cause.exit_code if isinstance(cause, ExportError) else Exit.BUG)) from None
+
+
+def _display(form: str, quiet: bool) -> list[Screen]:
+    """A display on a terminal; elsewhere a line a minute, where no log says the same."""
+    if quiet or form == "json":
+        return []
+    if sys.stderr.isatty():
+        return [TerminalScreen()]
+    return [LineScreen()] if form == "auto" else []
+
+
+def _first_of(exc: BaseException) -> BaseException:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
+def _about(exc: BaseException) -> dict[str, object]:
+    """An error as fields. The text of one that is not ours may hold anything: only its type and place are told."""
+    if isinstance(exc, ExportError):
+        kind = type(exc).__name__
+        return {"error": kind, "reason": exc.message, "hint": exc.hint, "exit_code": int(exc.exit_code)}
+    return {"error": type(exc).__name__, "where": place_of(exc), "exit_code": int(Exit.BUG)}
+
+
+def place_of(exc: BaseException) -> str:
+    """The file and line that raised it."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
