@@ -1,33 +1,19 @@
-"""Commands to try things: doctor, sandbox, demo."""
+"""Commands to try things: sandbox, demo."""
 
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.app import ConfigPath, JsonFlag, SetOption, app, load, parse_date
+from pipeline.cli.app import JsonFlag, app, parse_date
 from pipeline.cli.results import exit_code, result_json, result_text
-from pipeline.cli.showing import as_grid, print_out, show
+from pipeline.cli.showing import print_out, show
 from pipeline.errors import Exit, UsageError
 from pipeline.screen import screen_for
 from pipeline.store.snapshots import Snapshots
-
-
-@app.command(epilog="Example: capillary-export doctor nightly.yaml")
-def doctor(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False) -> int:
-    """Config, secrets, disk, clock, output, auth, one probe call: what works, what doesn't, what to do."""
-    from pipeline.doctor import examine
-
-    findings = examine(load(config, set_), datetime.now(UTC))
-    rows = [("ok" if one.ok else "FAILS", one.what, f"{one.detail} {one.remedy}".strip()) for one in findings]
-    found = [{"what": one.what, "ok": one.ok, "detail": one.detail, "remedy": one.remedy} for one in findings]
-    show({"findings": found}, as_grid(("", "what", "detail"), rows), as_json)
-    first = next((one.error for one in findings if one.error), None)
-    return int(first.exit_code) if first else 0
 
 
 @app.command(epilog="Example: capillary-export sandbox --port 8080 --calls-per-minute 1000")

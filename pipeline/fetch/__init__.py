@@ -183,14 +183,14 @@ class Probe:
     judged: Judgement
 
 
-def ask_once(config: Config, secret: SecretStr, embed: Sequence[str], customer_id: int) -> Probe:
+def ask_once(config: Config, secret: SecretStr, embed: Sequence[str], question: Question) -> Probe:
     """One call outside any night. Raises RefusedError where no token is to be had."""
 
     async def ask() -> Probe:
         async with open_session(1) as session:
             headers = await auth_for(config, secret, session).headers()
-            reply = await Client(session, client_options(config, embed)).get(Question(customer_id), headers)
-            return Probe(reply, judge(customer_id, reply.status, reply.body))
+            reply = await Client(session, client_options(config, embed)).get(question, headers)
+            return Probe(reply, judge(question.customer_id, reply.status, reply.body))
 
     try:
         return asyncio.run(ask())

@@ -207,6 +207,24 @@ def call_times_since(parts: Path, since: int) -> Ints:
     return np.sort(np.concatenate(found))
 
 
+@dataclass(frozen=True)
+class Throttling:
+    """How often the server said 429, and how many calls it took all the same in a minute in which it did."""
+
+    calls: int
+    throttled: int
+    taken_a_minute: int  # the most, over the minutes with a 429; 0 where there was none
+
+
+def read_throttling(parts: Path) -> Throttling:
+    """What the night's calls were told of the quota. Raises StorageError."""
+    calls = _read_calls(parts, ["fetched_at", "status"])
+    minutes, is_throttled = calls["fetched_at"] // 60_000_000, calls["status"] == 429
+    taken = minutes[~is_throttled & np.isin(minutes, minutes[is_throttled])]
+    most = np.unique(taken, return_counts=True)[1].max(initial=0)
+    return Throttling(len(minutes), int(np.count_nonzero(is_throttled)), int(most))
+
+
 def _read_calls(parts: Path, columns: list[str]) -> dict[str, Ints]:
     """These columns of all calls, one array each."""
     return _read_columns(_calls_parts(parts), columns)

@@ -310,7 +310,7 @@ def test_the_query_holds_what_the_config_asks_for() -> None:
 
 def test_one_call_outside_a_night_tells_what_it_met() -> None:
     """`doctor` learns that nobody listens, without an error of the network's."""
-    probe = ask_once(config(f"http://127.0.0.1:{unused_port()}"), SecretStr("pw"), [], ID)
+    probe = ask_once(config(f"http://127.0.0.1:{unused_port()}"), SecretStr("pw"), [], Question(ID))
     assert probe.reply is None
     assert (probe.judged.action, probe.judged.code) == (Action.RETRY, Trouble.CONNECT)
 

@@ -170,7 +170,7 @@ def test_one_call_can_be_made_outside_a_night() -> None:
     """`doctor` asks once and reads the verdict and the server's clock."""
     with elsewhere() as away:
         config = away.job().config
-        probe = ask_once(config, SecretStr("sandbox"), [], 17)
+        probe = ask_once(config, SecretStr("sandbox"), [], Question(17))
         assert probe.judged.outcome is Outcome.ABSENT
         assert probe.reply is not None
         assert probe.reply.server_time is not None
