@@ -72,7 +72,7 @@ class Api(Client):
         headers: dict[str, str],
         on_sent: Callable[[], None] | None = None,
         offset: int | None = None,
-        on_heard: Callable[[], None] = lambda: None,
+        on_heard: Callable[[], None] | None = None,
     ) -> Reply:
         """One answer, or one failure."""
         self.calls += 1
@@ -83,7 +83,8 @@ class Api(Client):
         first, last = self._night.outage
         if first <= time.monotonic() - self._began < last:
             raise CallError(Trouble.CONNECT, "the host is away", int(latency * 1e6))
-        on_heard()
+        if on_heard is not None:
+            on_heard()
         status, body = self._answer(question.customer_id)
         return Reply(status, body, "", "", int(latency * 1e6), time.time_ns() // 1000)
 

@@ -89,7 +89,7 @@ def _rare_garbage_collection() -> Iterator[None]:
 
 async def _fetch(job: FetchJob, questions: Iterator[Question]) -> None:
     most, timetable = job.config.quota.max_in_flight, timetable_of(job.config)
-    async with open_session(most, tells_when_sent=bool(timetable.every)) as session:
+    async with open_session(most) as session:
         handoff = Handoff(job.sock, job.tally, job.tell)
         await handoff.open()
         quota = Quota(timetable, spent=job.spent)

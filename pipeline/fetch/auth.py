@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from pipeline.errors import RefusedError, RetriableError
-from pipeline.fetch.client import LargerThanAllowedError, read_body
+from pipeline.fetch.wire import LargerThanAllowedError, read_body
 
 TOKEN_HEADER = "X-CAP-API-OAUTH-TOKEN"  # noqa: S105 - the header's name, not a token
 TOKEN_PATH = "/v3/oauth/token/generate"  # noqa: S105
@@ -122,7 +122,9 @@ class OAuth:
                 asyncio.timeout(self._timeout_s),
                 self._session.post(self._url, json=credentials, allow_redirects=False) as response,
             ):
-                return response.status, await read_body(response, MAX_TOKEN_REPLY_BYTES)
+                return response.status, await read_body(
+                    response.content, response.headers, MAX_TOKEN_REPLY_BYTES
+                )
         except (aiohttp.ClientError, TimeoutError, OSError, LargerThanAllowedError) as exc:
             raise RetriableError(f"The token endpoint does not answer: {type(exc).__name__}.") from exc
 

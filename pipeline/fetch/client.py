@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,10 +11,13 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from pipeline.errors import RetriableError
+from pipeline.fetch.deadline import Deadlines
 from pipeline.fetch.outcomes import Trouble
+from pipeline.fetch.wire import Answer, Connector, LargerThanAllowedError, Wire
 
 UNIX_TIMES_FROM = 1e9
 """A reset above this is a time of day, not a number of seconds."""
@@ -61,10 +62,6 @@ class CallError(RetriableError):
         self.latency_us = latency_us
 
 
-class LargerThanAllowedError(Exception):
-    """A body is larger than its reader allows."""
-
-
 class BodyTooLargeError(CallError):
     """The answer is larger than `api.max_body_mb`; asking again would not help."""
 
@@ -82,24 +79,24 @@ class ClientOptions:
 
 
 class Client:
-    """Asks for one customer at a time over a session that is handed in."""
+    """Asks for one customer at a time over a session that is handed in. To be made within the running loop."""
 
     def __init__(self, session: aiohttp.ClientSession, options: ClientOptions) -> None:
-        self._session = session
         self._options = options
-        self._prefix = options.host.rstrip("/") + "/v2/customers/"
-        self._suffix = f"?{options.query}" if options.query else "?"
-        self._lookup = (
-            f"{self._prefix}lookup/customerDetails{self._suffix}&identifierName={options.identifier}"
-        )
+        self._wire = Wire(session, options.host)
+        self._deadlines = Deadlines(options.timeout_s)
+        path = URL(options.host.rstrip("/") + "/v2/customers/", encoded=True).raw_path
+        self._before, self._after = path, f"?{options.query}"
+        self._lookup = f"{path}lookup/customerDetails?{options.query}&identifierName={options.identifier}"
 
-    def _url(self, question: Question, offset: int | None) -> URL:
-        """The ready-made text of a question; `offset` asks for a further page of user groups."""
-        text = f"{self._prefix}{question.customer_id}{self._suffix}"
+    def _target(self, question: Question, offset: int | None) -> str:
+        """The ready-made path and query of a question; `offset` asks for a further page of user groups."""
         if question.asked_as:
-            text = f"{self._lookup}&identifierValue={quote(question.asked_as, safe='')}"
+            target = f"{self._lookup}&identifierValue={quote(question.asked_as, safe='')}"
+        else:
+            target = f"{self._before}{question.customer_id}{self._after}"
         offset = self._options.first_offset if offset is None else offset
-        return URL(text if offset is None else f"{text}&ug2Offset={offset}", encoded=True)
+        return target if offset is None else f"{target}&ug2Offset={offset}"
 
     async def get(
         self,
@@ -107,59 +104,43 @@ class Client:
         headers: dict[str, str],
         on_sent: Callable[[], None] | None = None,
         offset: int | None = None,
-        on_heard: Callable[[], None] = lambda: None,
+        on_heard: Callable[[], None] | None = None,
     ) -> Reply:
         """Ask for one customer. The deadline covers the whole act: connect, headers, body.
 
         `on_sent` is called when the request is on its way, `on_heard` when the answer begins. Raises CallError when no
         whole answer came.
         """
-        url = self._url(question, offset)
+        target, limit = self._target(question, offset), self._options.max_body_bytes
         began = time.perf_counter_ns()
-        _ON_SENT.set(on_sent)
         try:
-            async with (
-                asyncio.timeout(self._options.timeout_s),
-                self._session.get(url, headers=headers, allow_redirects=False) as response,
-            ):
-                on_heard()
-                body = await read_body(response, self._options.max_body_bytes)
+            with self._deadlines.begin():
+                answer = await self._wire.get(target, headers, limit, on_sent, on_heard)
         except aiohttp.ConnectionTimeoutError as exc:
             raise CallError(Trouble.CONNECT, "cannot connect: no answer in time", _since(began)) from exc
         except TimeoutError as exc:
             raise CallError(Trouble.TIMEOUT, "no whole answer in time", _since(began)) from exc
         except LargerThanAllowedError as exc:
-            raise _too_large(self._options.max_body_bytes, began) from exc
+            raise _too_large(limit, began) from exc
         except aiohttp.ClientPayloadError as exc:
             raise CallError(Trouble.CUT, "the answer was cut", _since(began)) from exc
-        except (aiohttp.ClientError, OSError) as exc:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as exc:
             raise _call_error(exc, began) from exc
-        found = response.headers
-        return Reply(
-            response.status,
-            body,
-            _clean(found.get(REQUEST_ID_HEADER, "")),
-            found.get("Retry-After", ""),
-            _since(began),
-            time.time_ns() // 1000,
-            found.get("Date", ""),
-            used_up_s(found, time.time()),
-        )
+        return _reply(answer, _since(began))
 
 
-async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body, unpacked. Raises LargerThanAllowedError once it is known to be larger than `limit`."""
-    if response.content_length is not None and "Content-Encoding" not in response.headers:
-        if response.content_length > limit:
-            raise LargerThanAllowedError
-        return await response.read()
-    pieces, size = [], 0
-    async for piece in response.content.iter_any():
-        size += len(piece)
-        if size > limit:
-            raise LargerThanAllowedError
-        pieces.append(piece)
-    return b"".join(pieces)
+def _reply(answer: Answer, latency_us: int) -> Reply:
+    found, now = answer.headers, time.time()
+    return Reply(
+        answer.status,
+        answer.body,
+        _clean(found.get(REQUEST_ID_HEADER, "")),
+        found.get("Retry-After", ""),
+        latency_us,
+        int(now * 1e6),
+        found.get("Date", ""),
+        used_up_s(found, now),
+    )
 
 
 def _too_large(limit: int, began: int) -> BodyTooLargeError:
@@ -217,35 +198,12 @@ def _clean(header: str) -> str:
 
 
 def open_session(
-    max_in_flight: int, *, tells_when_sent: bool = True, connect_timeout_s: float = CONNECT_TIMEOUT_S
+    max_in_flight: int, *, connect_timeout_s: float = CONNECT_TIMEOUT_S
 ) -> aiohttp.ClientSession:
-    """The night's one session: as many connections as calls in flight, no cookies kept between customers.
-
-    `tells_when_sent`: whether `Client.get` calls its `on_sent`; without limits nobody needs it, and it costs.
-    """
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=max_in_flight, keepalive_timeout=30),
+    """The night's one session: as many connections as calls in flight, no cookies kept between customers."""
+    return aiohttp.ClientSession(
+        connector=Connector(max_in_flight),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
         headers={"Accept": "application/json", "Content-Type": "application/json"},
-        request_class=_TellingRequest if tells_when_sent else aiohttp.ClientRequest,
     )
-    # aiohttp would send a dropped GET once more by itself: a call that no quota saw and no journal has.
-    session._retry_connection = False
-    return session
-
-
-_ON_SENT: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
-"""What the task that makes a request wants to be called once it is on its way."""
-
-
-class _TellingRequest(aiohttp.ClientRequest):
-    """Tells when it is on its way: it has a connection, and its bytes are written. A tenth of what a trace costs."""
-
-    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        """Send it. Its answer has not begun yet."""
-        response = await super().send(conn)
-        on_sent = _ON_SENT.get()
-        if on_sent is not None:
-            on_sent()
-        return response

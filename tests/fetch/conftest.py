@@ -14,7 +14,6 @@ from datetime import date
 from typing import Any
 
 import aiohttp
-import aioresponses.core
 import pytest
 from aiohttp import web
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -37,25 +36,6 @@ LOOPBACK = "127.0.0.1"
 FAST = Limit(2000, 1.0)
 QUICK_RETRY = RetryPolicy(max_attempts=5, max_wait_s=2.0, base_s=0.02)
 QUICK_BREAKER = BreakerPolicy(limit_s=10.0, first_probe_s=0.05)
-
-
-class _Written:
-    """What aiohttp 3.14 asks of a stream writer, and aioresponses 0.7.9 doesn't hand over (its issue 289)."""
-
-    output_size = 0
-
-
-class _Response(aiohttp.ClientResponse):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"stream_writer": _Written(), **kwargs})
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses.core.aioresponses]:
-    """An API of canned replies, no socket."""
-    monkeypatch.setattr(aioresponses.core, "ClientResponse", _Response)
-    with aioresponses.core.aioresponses() as canned:
-        yield canned
 
 
 @pytest.fixture

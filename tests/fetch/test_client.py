@@ -1,4 +1,4 @@
-"""One request, one reply: canned replies where they serve, real sockets for time, cuts, sizes and gzip."""
+"""One request, one reply, over real sockets: what is asked, time, cuts, sizes and gzip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 from aiohttp import web
-from aioresponses import aioresponses
 from pydantic import SecretStr
 
 from pipeline.config import Config
@@ -29,6 +28,7 @@ from pipeline.fetch.client import (
 )
 from pipeline.fetch.outcomes import Action, Trouble
 from pipeline.fetch.query import query_string
+from pipeline.fetch.wire import Wire
 from pipeline.sandbox import basic, known_ids
 from tests.fetch.conftest import StartSandbox, serving, speaking, unused_port
 
@@ -50,38 +50,52 @@ async def trouble(url: str, *, timeout_s: float = 5.0) -> CallError:
     return caught.value
 
 
-# Canned replies
+# What is asked, what is said
 
 
-async def test_the_request_is_the_documented_one(api: aioresponses) -> None:
+async def test_the_request_is_the_documented_one() -> None:
     """The ID stands in the path, the query as it was made; JSON is asked for, and we say who we are."""
-    query = "source=INSTORE&embed=points,mlp"
-    api.get(f"{HOST}/v2/customers/{ID}?{query}", body=b"{}")
-    async with open_session(1) as session:
-        await Client(session, ClientOptions(HOST + "/", query)).get(
-            Question(ID), {"Authorization": "Basic x"}
-        )
-        assert session.headers["Accept"] == session.headers["Content-Type"] == "application/json"
-    [[call]] = api.requests.values()
-    assert call.kwargs["headers"]["Authorization"] == "Basic x"
-    assert call.kwargs["allow_redirects"] is False
+    seen: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async with speaking(listen) as url, open_session(1) as session:
+        client = Client(session, ClientOptions(url + "/", "source=INSTORE&embed=points,mlp"))
+        await client.get(Question(ID), {"Authorization": "Basic x"})
+    target, *headers = seen[0].decode().split("\r\n")
+    assert target == f"GET /v2/customers/{ID}?source=INSTORE&embed=points,mlp HTTP/1.1"
+    named = dict(line.split(": ") for line in headers if line)
+    assert named["Accept"] == named["Content-Type"] == "application/json"
+    assert named["Authorization"] == "Basic x"
+    assert "gzip" in named["Accept-Encoding"]
 
 
-async def test_the_reply_keeps_what_the_server_says_of_itself(api: aioresponses) -> None:
+async def test_the_reply_keeps_what_the_server_says_of_itself() -> None:
     """Status, body, request ID, Retry-After and the server's clock reach the pool."""
     said = {"X-Cap-Requestid": "r-1", "Retry-After": "7", "Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
-    api.get(f"{HOST}/v2/customers/{ID}?source=INSTORE", status=429, body=b"slow down", headers=said)
-    reply = await get(HOST)
+
+    async def slow_down(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, body=b"slow down", headers=said)
+
+    async with serving(slow_down) as url:
+        reply = await get(url)
     assert (reply.status, reply.body, reply.request_id, reply.retry_after) == (429, b"slow down", "r-1", "7")
     assert reply.server_time == datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert abs(reply.fetched_at / 1e6 - time.time()) < 60
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Fri, 15 Jan 99999999999999999999 08:00:00 GMT"])
-async def test_a_server_without_a_clock_is_no_trouble(api: aioresponses, date: str) -> None:
+async def test_a_server_without_a_clock_is_no_trouble(date: str) -> None:
     """A Date header that is none leaves the server's time unknown."""
-    api.get(f"{HOST}/v2/customers/{ID}?source=INSTORE", headers={"Date": date})
-    assert (await get(HOST)).server_time is None
+
+    async def timeless(request: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"Date": date})
+
+    async with serving(timeless) as url:
+        assert (await get(url)).server_time is None
 
 
 @pytest.mark.parametrize(
@@ -90,14 +104,21 @@ async def test_a_server_without_a_clock_is_no_trouble(api: aioresponses, date: s
         (aiohttp.ServerDisconnectedError(), Trouble.CUT),
         (aiohttp.ClientOSError(104, "reset by http://user:hunter2@proxy"), Trouble.CUT),
         (aiohttp.ClientPayloadError("hunter2"), Trouble.CUT),
+        (aiohttp.ConnectionTimeoutError("hunter2"), Trouble.CONNECT),
         (aiohttp.ServerTimeoutError("hunter2"), Trouble.TIMEOUT),
         (TimeoutError(), Trouble.TIMEOUT),
         (ConnectionResetError("hunter2"), Trouble.CUT),
     ],
 )
-async def test_errors_of_the_network_become_ours(api: aioresponses, raised: Exception, code: int) -> None:
+async def test_errors_of_the_network_become_ours(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int
+) -> None:
     """Above the client nobody knows aiohttp; what its errors quote may be a secret and stays out of the text."""
-    api.get(f"{HOST}/v2/customers/{ID}?source=INSTORE", exception=raised)
+
+    async def fail(*args: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Wire, "get", fail)
     error = await trouble(HOST)
     assert error.code == code
     assert "hunter2" not in str(error)
