@@ -71,14 +71,18 @@ class FatalError(ExportError):
 class StoppedError(FatalError):
     """Stopped before the end by a signal, the window or an outage. `run` goes on.
 
-    `publish` says whether what the night has so far is published all the same (window, outage), or not (signal).
+    `publish` says whether what the night has so far is published all the same (window, outage), or not (signal);
+    `as_planned` whether that is how such nights are meant to end (window, budget).
     """
 
     exit_code = Exit.STOPPED
 
-    def __init__(self, message: str, hint: str = "", *, publish: bool = False) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, publish: bool = False, as_planned: bool = False
+    ) -> None:
         super().__init__(message, hint)
         self.publish = publish
+        self.as_planned = as_planned
 
 
 class RefusedError(FatalError):

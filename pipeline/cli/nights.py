@@ -17,7 +17,8 @@ from pipeline.cli.standing import manifest_of, status_lines, status_of
 from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
 from pipeline.config import parse_clock_time
 from pipeline.errors import UsageError
-from pipeline.night import Options, plan_night, publish_night, rebuild_night, run_night
+from pipeline.night import Options, plan_night, publish_night, rebuild_night
+from pipeline.notify import run_and_tell, tell_published
 from pipeline.report import write_report
 from pipeline.screen import screen_for
 from pipeline.store.history import History
@@ -53,8 +54,8 @@ def run(
         no_publish=no_publish,
     )
     with watched(Watching(log_format, log_level, quiet), settings.log) as screen:
-        result = run_night(settings, options, screen)
-    show(result_json(result), result_text(result), as_json)
+        result, notices = run_and_tell(settings, config, options, screen, exit_code)
+    show(result_json(result, notices), result_text(result), as_json)
     return exit_code(result)
 
 
@@ -139,8 +140,10 @@ def publish_(
         raise UsageError("publish --force needs --reason TEXT.")
     wanted = parse_date(night)
     assert wanted is not None
-    manifest = publish_night(load(config, set_), wanted, reason if force else None, datetime.now(UTC))
+    settings = load(config, set_)
+    manifest = publish_night(settings, wanted, reason if force else None, datetime.now(UTC))
     print_out(f"{manifest.snapshot} is live.")
+    tell_published(settings, config, manifest, reason if force else None)
     return 0
 
 

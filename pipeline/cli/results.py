@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.cli.showing import as_grid
@@ -18,8 +19,8 @@ def exit_code(result: Result) -> int:
     return int(Exit.STOPPED) if result.stopped else int(Exit.OK)
 
 
-def result_json(result: Result) -> dict[str, Any]:
-    """How a night ended, for machines."""
+def result_json(result: Result, notices: Sequence[str] = ()) -> dict[str, Any]:
+    """How a night ended, for machines. `notices` tell of hooks that failed."""
     manifest = result.manifest
     return {
         "night": result.night.isoformat(),
@@ -30,6 +31,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "snapshot": manifest.snapshot if manifest else None,
         "folder": result.folder,
         "remark": result.remark or None,
+        "notices": list(notices),
         "ids": manifest.ids if manifest else None,
         "outcomes": manifest.outcomes if manifest else None,
         "calls": manifest.calls if manifest else None,

@@ -16,6 +16,7 @@ from pipeline.config.ids import IdsConfig
 from pipeline.config.mistakes import all_mistakes
 from pipeline.config.model import Config
 from pipeline.config.nightly import PlanConfig, RetryConfig, WindowConfig, WorkConfig
+from pipeline.config.notify import EVENTS, EmailConfig, EventName, HookConfig, WebhookConfig
 from pipeline.config.output import OutputConfig, SnapshotConfig, allows_http
 from pipeline.config.quota import LimitConfig, QuotaConfig
 from pipeline.config.reading import ENV_PREFIX, parse_assignment, parse_value, put, read_yaml
@@ -25,11 +26,15 @@ from pipeline.errors import UsageError
 
 __all__ = [
     "CHECKS",
+    "EVENTS",
     "ApiConfig",
     "ApiParams",
     "BasicAuthConfig",
     "ChecksConfig",
     "Config",
+    "EmailConfig",
+    "EventName",
+    "HookConfig",
     "IdsConfig",
     "LimitConfig",
     "LogConfig",
@@ -40,6 +45,7 @@ __all__ = [
     "QuotaConfig",
     "RetryConfig",
     "SnapshotConfig",
+    "WebhookConfig",
     "WindowConfig",
     "WorkConfig",
     "allows_http",
@@ -89,8 +95,22 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     api = config.api.model_copy(update={"auth": auth})
     textfile = config.metrics.textfile
     metrics = config.metrics.model_copy(update={"textfile": textfile and base / _expanded(textfile)})
-    rooms = {"ids": ids, "work": work, "output": output, "api": api, "metrics": metrics}
+    notify = [_hook_with_absolute_paths(hook, base) for hook in config.notify]
+    rooms = {"ids": ids, "work": work, "output": output, "api": api, "metrics": metrics, "notify": notify}
     return config.model_copy(update=rooms)
+
+
+def _hook_with_absolute_paths(hook: HookConfig, base: Path) -> HookConfig:
+    changed: dict[str, object] = {}
+    if hook.webhook and hook.webhook.url_file:
+        changed["webhook"] = hook.webhook.model_copy(
+            update={"url_file": base / _expanded(hook.webhook.url_file)}
+        )
+    if hook.email and hook.email.password_file:
+        changed["email"] = hook.email.model_copy(
+            update={"password_file": base / _expanded(hook.email.password_file)}
+        )
+    return hook.model_copy(update=changed)
 
 
 def _absolute(base: Path, path: str) -> str:

@@ -31,6 +31,8 @@ _BRANCH = re.compile(r"basic|oauth|str|int|(literal|list|constrained|function)\W
 """Steps of a pydantic path that name the branch of a union, not a key."""
 _OPEN_KEYS = ("kind", "till", "key")
 """Keys of `api.auth` whose values may be shown. The others may hold a secret by mistake."""
+_OPEN_NOTIFY_KEYS = frozenset({"on", "timeout_s", "format", "smtp", "tls", "from", "to"})
+"""The same of `notify`: a URL, a password or a command's arguments are never shown."""
 _PLAINLY = {
     "union_tag_not_found": "kind is missing: basic or oauth",
     "union_tag_invalid": "kind must be basic or oauth",
@@ -79,6 +81,7 @@ def _shown(loc: Sequence[str], error: ErrorDetails) -> str:
     """The value, where it is short and cannot be a secret."""
     value = error["input"]
     is_hidden = tuple(loc[:2]) == ("api", "auth") and loc[-1] not in _OPEN_KEYS
+    is_hidden |= loc[:1] == ["notify"] and not _OPEN_NOTIFY_KEYS & set(loc)
     if is_hidden or error["type"] == "missing" or not isinstance(value, str | int | float):
         return ""
     return " = " + re.sub(r"(://[^?]*)\?[^'\"]*", r"\1?…", re.sub(r"//[^/]*@", "//…@", repr(value)))

@@ -6,14 +6,13 @@ import hashlib
 import os
 from collections.abc import Mapping
 
-from pydantic import (
-    SecretStr,
-)
+from pydantic import Field, SecretStr
 
 from pipeline.config.api import ApiConfig, BasicAuthConfig
 from pipeline.config.checks import ChecksConfig
 from pipeline.config.ids import IdsConfig
 from pipeline.config.nightly import PlanConfig, RetryConfig, WindowConfig, WorkConfig
+from pipeline.config.notify import HookConfig
 from pipeline.config.output import OutputConfig, SnapshotConfig
 from pipeline.config.quota import QuotaConfig
 from pipeline.config.values import Section
@@ -35,6 +34,7 @@ class Config(Section):
     snapshot: SnapshotConfig = SnapshotConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    notify: list[HookConfig] = Field([], max_length=20)
 
     def sha256(self) -> str:
         """Names the settings; secrets are no part of a config, so none is in it."""

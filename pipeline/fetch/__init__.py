@@ -217,7 +217,9 @@ def _stop_on_signals(pool: Pool) -> None:
 def _stop_at_window_end(pool: Pool, stop_in_s: float | None) -> None:
     if stop_in_s is None:
         return
-    closed = StoppedError("The window has closed.", "The next night goes on with what is left.", publish=True)
+    closed = StoppedError(
+        "The window has closed.", "The next night goes on with what is left.", publish=True, as_planned=True
+    )
     asyncio.get_running_loop().call_later(max(0.0, stop_in_s), pool.stop, closed)
 
 

@@ -274,6 +274,7 @@ def _used_up(opens_at: datetime) -> StoppedError:
         f"The quota is used up: the next call may leave at {opens_at.astimezone():%Y-%m-%d %H:%M}.",
         "Nothing is lost: `run` goes on with what is left.",
         publish=True,
+        as_planned=True,
     )
 
 

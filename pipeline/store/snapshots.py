@@ -168,6 +168,11 @@ class Snapshots:
         """Whether a whole snapshot of that name is there."""
         return self._place.has(f"{_folder(name)}/{MANIFEST}")
 
+    def page(self, name: str, file: str) -> bytes | None:
+        """A page beside a manifest; None where there is none."""
+        found = self._place.read(f"{_folder(name)}/{file}")
+        return found.data if found else None
+
     def paths(self, manifest: Manifest, table: str) -> Iterator[Path]:
         """A table's files, in order, each as a local path that holds until the next one is asked for."""
         found = manifest.tables.get(table)
