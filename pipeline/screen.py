@@ -1,4 +1,4 @@
-"""What people see while a night runs: a progress bar on a terminal, a quiet line a minute in cron. All on stderr."""
+"""What people see while a night runs: how far it is, on a terminal; a quiet line a minute in cron. All on stderr."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from pipeline.errors import ExportError
 from pipeline.events import EVENTS
@@ -17,6 +19,7 @@ from pipeline.night import Screen
 from pipeline.outcome import VERDICTS
 from pipeline.plan import Plan
 from pipeline.stats import Tally
+from pipeline.status import duration_text, standing_rows
 
 LINE_EVERY_S = 60.0
 
@@ -84,6 +87,11 @@ class Screens(Screen):
             self._log.event(EVENTS["watcher.failed"].level, "watcher.failed", **about)
 
 
+def _noted(tally: Tally) -> dict[str, object]:
+    """How far it is, for a log: without the process and the time, which a line has anyway."""
+    return {name: value for name, value in tally.standing().items() if name not in ("pid", "at", "durable")}
+
+
 def _draw_all(draws: Sequence[Callable[[], None]]) -> None:
     for draw in draws:
         draw()
@@ -108,7 +116,7 @@ class LogScreen(Screen):
             nonlocal last
             if time.monotonic() - last >= LINE_EVERY_S:
                 last = time.monotonic()
-                self.event("fetch.progress", **tally.sums())
+                self.event("fetch.progress", **_noted(tally))
 
         yield draw
 
@@ -126,38 +134,37 @@ def counted(tally: Tally) -> str:
     return ", ".join(found) or "nothing yet"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+def display(tally: Tally) -> RenderableType:
+    """A bar, and below it the run's numbers."""
+    grid = Table.grid(padding=(0, 2))
+    for what, text in standing_rows(tally.standing()):
+        grid.add_row(f"[dim]{what}[/dim]", text)
+    whole = Table.grid(expand=True)
+    whole.add_row(ProgressBar(total=max(1, tally.planned), completed=tally.done))
+    whole.add_row(grid)
+    return whole
 
 
 class TerminalScreen(Screen):
-    """A bar: done of total, rate, time left, outcomes."""
+    """The run's numbers, drawn anew twice a second."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
 
     def step(self, text: str) -> None:
         """A line of its own."""
-        self._console.print(f"[dim]{text}[/dim]", highlight=False)
+        self._console.print(text, style="dim", highlight=False, markup=False)
 
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
-        """The bar, as long as the fetch runs."""
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f} calls/s"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
-        )
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task("fetch", total=tally.planned, rate=0.0, words="")
+        """The display, as long as the fetch runs; then a line."""
+        with Live(display(tally), console=self._console, auto_refresh=False, transient=True) as live:
+            yield lambda: live.update(display(tally), refresh=True)
+        self.step(_fetched(tally))
 
-            def draw() -> None:
-                progress.update(bar, completed=tally.done, rate=tally.rate(), words=counted(tally))
 
-            yield draw
-            draw()
+def _fetched(tally: Tally) -> str:
+    return f"fetched {tally.done:,} of {tally.planned:,}: {counted(tally)}"
 
 
 class LineScreen(Screen):
@@ -172,16 +179,22 @@ class LineScreen(Screen):
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
         """A line at the start, one a minute, one at the end."""
-        self.step(f"fetching {plan.asked:,} of {plan.due:,} due IDs, about {_duration(plan.seconds_needed)}")
+        takes = duration_text(plan.seconds_needed)
+        self.step(f"fetching {plan.asked:,} of {plan.due:,} due IDs, about {takes}")
         last = time.monotonic()
 
         def draw() -> None:
             nonlocal last
             if time.monotonic() - last >= LINE_EVERY_S:
                 last = time.monotonic()
-                self.step(
-                    f"{tally.done:,} of {tally.planned:,} done, {tally.rate():.0f} calls/s: {counted(tally)}"
-                )
+                self.step(one_line(tally))
 
         yield draw
-        self.step(f"fetched {tally.done:,} of {tally.planned:,}: {counted(tally)}")
+        self.step(_fetched(tally))
+
+
+def one_line(tally: Tally) -> str:
+    """How far it is, in a line."""
+    rows = dict(standing_rows(tally.standing()))
+    told = f"{rows['done']} done; {rows['pace']}; {tally.in_flight:,} in flight; ends {rows['ends']}"
+    return f"{told}; {rows['outcomes']}"

@@ -13,14 +13,15 @@ from pipeline.blocks import TABLES
 from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
 from pipeline.cli.results import exit_code, result_json, result_text
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
-from pipeline.cli.standing import manifest_of, status_lines, status_of
+from pipeline.cli.standing import manifest_of, progress_rows, status_lines
 from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
 from pipeline.config import parse_clock_time
-from pipeline.errors import UsageError
+from pipeline.errors import Exit, UsageError
 from pipeline.night import Options, plan_night, publish_night, rebuild_night
 from pipeline.notify import run_and_tell, tell_published
 from pipeline.report import write_report
 from pipeline.screen import screen_for
+from pipeline.status import status_of
 from pipeline.store.history import History
 from pipeline.store.snapshots import open_snapshots
 from pipeline.store.workspace import Workspace
@@ -91,8 +92,10 @@ def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False
         for one in found["nights"]
     ]
     grid = as_grid(("night", "state", "IDs", "snapshot", "reason"), rows)
-    show(found, [*status_lines(found), grid], as_json)
-    return 0
+    rows_now = progress_rows(found)
+    now = [as_grid(("", ""), rows_now)] if rows_now else []
+    show(found, [*status_lines(found), *now, grid], as_json)
+    return int(Exit.STORAGE) if found["trouble"] else 0
 
 
 @app.command(epilog="Example: capillary-export report nightly.yaml --night 2026-11-22")

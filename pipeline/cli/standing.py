@@ -1,57 +1,50 @@
-"""How things stand: tonight, the last nights, the live snapshot."""
+"""How things stand, in words; and the manifest that a command is about."""
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.store.snapshots import Manifest, Snapshots, open_snapshots
-from pipeline.store.workspace import NightFolder, Workspace
+from pipeline.status import duration_text, standing_rows
+from pipeline.store.snapshots import Manifest, Snapshots
+from pipeline.store.workspace import Workspace
 
-UNDER_WAY = ("started", "fetching")
-"""States that a night is left in only by a death."""
-
-
-def status_of(config: Config) -> dict[str, Any]:
-    """Tonight, the last nights, the live snapshot, as JSON has them."""
-    workspace = Workspace(config.work.path)
-    live = open_snapshots(config).current()
-    holder = workspace.holder()
-    return {
-        "running": holder is not None,
-        "process": holder,
-        "live": live.model_dump() if live else None,
-        "nights": [_night_json(folder, holder) for folder in reversed(workspace.nights())],
-    }
-
-
-def _night_json(folder: NightFolder, holder: int | None) -> dict[str, Any]:
-    state = folder.state()
-    found: dict[str, Any] = {"night": folder.night.isoformat(), "state": "unknown", "ids": {"distinct": 0}}
-    found |= {"snapshot": "", "reason": ""}
-    if state is not None:
-        found |= state.model_dump(mode="json")
-    if holder is None and found["state"] in UNDER_WAY:
-        found |= {"state": "interrupted", "reason": "The run died; `run` goes on where it stopped."}
-    if holder is not None and folder.progress.exists():
-        found["progress"] = json.loads(folder.progress.read_bytes())
-    return found
+SILENT_S = 30.0
+"""A fetch that notes nothing for so long stands still."""
 
 
 def status_lines(found: dict[str, Any]) -> list[str]:
-    """What is live, and how far a running night is, for people."""
+    """What is live, and what runs, for people."""
     live = found["live"]
     lines = [f"Live: {live['snapshot']}, published {live['published_at']}" if live else "Live: nothing yet"]
-    running = next((one["progress"] for one in found["nights"] if "progress" in one), None)
-    if running:
-        eta = f", about {running['eta_s'] / 60:.0f} minutes left" if running["eta_s"] else ""
+    if found["trouble"]:
+        lines = [f"Live: not known. {found['trouble']}"]
+    night = next((one for one in found["nights"] if one["is_running"]), None)
+    if night is not None:
+        step = night["step"]
         lines.append(
-            f"Running (process {found['process']}): {running['done']:,} of {running['planned']:,}{eta}"
+            f"Running (process {found['process']}): night {night['night']}, {step['step']} since {step['since']}"
         )
+    elif found["running"]:
+        lines.append(f"The workspace is held by process {found['process'] or 'unknown'}.")
     return lines
+
+
+def progress_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """How far the newest night is, or was when it was last heard of; nothing of one that ended well."""
+    night = found["nights"][0] if found["nights"] else None
+    if night is None or night["progress"] is None or night["state"] in ("published", "taken along"):
+        return []
+    progress = night["progress"]
+    rows = standing_rows(progress)
+    is_fetching = night["is_running"] and night["step"]["step"] == "fetching"
+    if not is_fetching:  # what was is no forecast
+        rows = [row for row in rows if row[0] not in ("ends", "pace")]
+    if not is_fetching or progress["heard_s"] > SILENT_S:
+        rows.insert(0, ("last heard of", f"{progress['at']}, {duration_text(progress['heard_s'])} ago"))
+    return rows
 
 
 def manifest_of(config: Config, snapshots: Snapshots, night: date | None) -> Manifest:

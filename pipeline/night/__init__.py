@@ -60,9 +60,10 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
     """The steps of the night, in order."""
     find_out(night)
     normalize_what_is_left(night)
-    night.screen.step(f"night {night.folder.night}: reading the IDs")
+    night.begins("reading", f"night {night.folder.night}: reading the IDs")
     list_tonight(night)
     while True:
+        night.begins("planning")
         ledger = read_ledger(night.folder.parts)
         due, plan = plan_tonight(night, ledger)
         night.tell("plan.made", **_foreseen(plan))

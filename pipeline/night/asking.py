@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from shutil import disk_usage
 from socket import socket
 from time import monotonic
 
@@ -11,7 +13,7 @@ from pydantic import SecretStr
 
 from pipeline.blocks import embeds_for
 from pipeline.config import Config
-from pipeline.errors import HelperError, StoppedError
+from pipeline.errors import HelperError, StoppedError, StorageError
 from pipeline.fetch import FetchJob, fetch
 from pipeline.night.listing import Ints, questions
 from pipeline.night.opening import job_of
@@ -42,16 +44,19 @@ def fetch_tonight(night: Night, asked: Asked, secret: SecretStr) -> None:
 
     More may be asked than the plan has: it is a forecast, and the window's end is what counts.
     """
-    tally = Tally(planned=asked.plan.asked + len(asked.again))
+    plan, tally = asked.plan, _tally(night, asked)
     if not tally.planned:
         return
     night.save(state="fetching", reason="")
     night.tell("fetch.started", planned=tally.planned, due=asked.plan.due)
+    night.begins("fetching")
     process, sock = start(job_of(night), night.lock)
     try:
-        with night.screen.fetching(tally, asked.plan) as draw:
-            progress = Progress(night, process.pid, tally, draw, live_forecast(night, asked.plan, tally))
-            fetch(_fetch_job(night, asked, secret, sock, progress), questions(asked.due, night.folder))
+        with night.screen.fetching(tally, plan) as draw:
+            progress = Progress(night, process.pid, tally, draw, live_forecast(night, plan, tally))
+            job = _fetch_job(night, asked, secret, sock, progress)
+            with progress.noted_at_the_end():
+                fetch(job, questions(asked.due, night.folder))
     except HelperError:
         night.unseen.append(
             (monotonic(), tally.calls - tally.durable)
@@ -67,6 +72,20 @@ def fetch_tonight(night: Night, asked: Asked, secret: SecretStr) -> None:
         sock.close()
         process.wait()
         night.tell("fetch.ended", **tally.sums())
+
+
+def _tally(night: Night, asked: Asked) -> Tally:
+    """What is counted, with what the plan foresees."""
+    plan, free = asked.plan, disk_usage(night.workspace.root).free
+    return Tally(
+        planned=plan.asked + len(asked.again),
+        deferred=plan.deferred,
+        ends_at=plan.ends_at,
+        ids=plan.ids,
+        done_before=plan.done,
+        disk_free=free,
+        disk_free_before=free,
+    )
 
 
 def _fetch_job(night: Night, asked: Asked, secret: SecretStr, sock: socket, progress: Progress) -> FetchJob:
@@ -110,14 +129,32 @@ class Progress:
     def tick(self) -> None:
         """Called twice a second."""
         now = monotonic()
+        self.tally.sample()
         if now - self.looked_at >= LOOK_AHEAD_EVERY_S:
             self.looked_at = now
             self._plan_again()
         self.draw()
         if now - self.written_at >= PROGRESS_EVERY_S:
             self.written_at = now
-            write_quickly(self.night.folder.progress, self.tally.to_json())
+            self.note()
             self.night.helper_bytes = max(self.night.helper_bytes, peak_bytes(self.helper))
+
+    @contextmanager
+    def noted_at_the_end(self) -> Iterator[None]:
+        """What a night has come to is noted, however its fetch ends."""
+        try:
+            yield
+        finally:
+            with suppress(StorageError):
+                self.note()
+
+    def note(self) -> None:
+        """For a second shell. Raises StorageError."""
+        now, night = self.night.options.now(), self.night
+        limits = night.config.quota.limits_at(now, night.zone)
+        self.tally.allowed_per_s = min((limit.calls / limit.per_s for limit in limits), default=None)
+        self.tally.disk_free = disk_usage(night.workspace.root).free
+        write_quickly(night.folder.progress, self.tally.to_json())
 
     def _plan_again(self) -> None:
         """How far the night gets, by what it has seen so far."""

@@ -22,7 +22,7 @@ def check_rows(night: Night, manifest: Manifest, previous: Previous, ledger: Led
 
     What was measured waits in the night's folder until the snapshot is published.
     """
-    night.screen.step("checking the snapshot")
+    night.begins("checking", "checking the snapshot")
     asked, listed = ledger.every_id(), np.sort(listed_ids(night.folder))
     tonight = checks.Tonight(
         night=night.folder.night,

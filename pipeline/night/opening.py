@@ -125,7 +125,7 @@ def normalize_what_is_left(night: Night) -> int:
     missing = chunks_without_parts(night.folder.journal, night.folder.parts)
     if not missing:
         return 0
-    night.screen.step(f"normalizing {len(missing)} journal chunks from before")
+    night.begins("normalizing", f"normalizing {len(missing)} journal chunks from before")
     aside = normalize_behind_fence(job_of(night), missing, night.lock)
     night.tell("chunks.normalized", chunks=len(missing), set_aside=aside)
     if aside:

@@ -22,7 +22,7 @@ from pipeline.store.workspace import Measured
 
 def build_and_publish(night: Night, plan: Plan) -> Result:
     """Tables, checks, manifest, pointer, page: in this order."""
-    night.screen.step("building the snapshot")
+    night.begins("building", "building the snapshot")
     snapshots, now = night.snapshots, night.options.now()
     live, previous = snapshots.current(), previous_of(night)  # in this order: a swing in between is noticed
     ledger = read_ledger(night.folder.parts)
@@ -51,6 +51,7 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     result = Result(
         night.folder.night, manifest, snapshots.where(draft.name), stopped=night.stopped, plan=plan
     )
+    night.begins("publishing")
     _swing(night, result, ledger, live.snapshot if live else None)
     _follow_up(night, result)
     return result

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from functools import cached_property
@@ -12,9 +14,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline.config import Config
-from pipeline.errors import HeldError, StoppedError
+from pipeline.errors import HeldError, StoppedError, StorageError
 from pipeline.plan import Plan
 from pipeline.stats import Tally
+from pipeline.store.atomic import write_quickly
 from pipeline.store.snapshots import Manifest, Snapshots, open_snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
@@ -97,6 +100,14 @@ class Night:
     def tell(self, name: str, /, **fields: object) -> None:
         """Tell whoever watches of an event."""
         self.screen.event(name, **fields)
+
+    def begins(self, step: str, text: str = "") -> None:
+        """A step begins: it is noted for `status` in another shell, and shown where there is a text."""
+        if text:
+            self.screen.step(text)
+        about = {"step": step, "since": self.options.now().isoformat(timespec="seconds"), "pid": os.getpid()}
+        with suppress(StorageError):  # the step itself will tell
+            write_quickly(self.folder.step, json.dumps(about).encode())
 
     def save(self, **changes: Any) -> None:
         """Note how far the night is."""

@@ -117,6 +117,11 @@ class NightFolder:
         """What a running night counts, for `status` from a second shell."""
         return self.root / "progress.json"
 
+    @property
+    def step(self) -> Path:
+        """Which step a run is at, since when, and in which process."""
+        return self.root / "step.json"
+
     def make(self) -> NightFolder:
         """Make the folders, for the owner's eyes only."""
         for folder in (self.root, self.journal, self.parts):

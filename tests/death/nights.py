@@ -17,8 +17,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.standing import status_of
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.status import status_of
 from pipeline.store.journal import DamageError, FrameKind, read_frames, unpack_records
 from tests import snapshot
 from tests.conftest import Home, calls_seen

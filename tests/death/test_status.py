@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.cli.standing import status_of
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.status import status_of
 from tests.conftest import Home, calls_seen
 from tests.death.nights import FIRST, finish, run, start
 
