@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
 
 from pipeline.checks.hard import hard_checks
 from pipeline.checks.judge import judge
@@ -25,6 +27,7 @@ HISTORY_READ = 60
 
 __all__ = [
     "HISTORY_READ",
+    "Examined",
     "Measured",
     "Tonight",
     "account_balances",
@@ -39,16 +42,21 @@ __all__ = [
 ]
 
 
-def examine(
-    tonight: Tonight, past: Sequence[Measurements], config: ChecksConfig
-) -> tuple[list[ManifestCheck], Measurements | None]:
-    """The verdicts on tonight's rows; and what to keep of it as history, nothing of a night of few customers.
-
-    `past` are the last good nights, newest first. Raises StorageError.
+class Examined(NamedTuple):
+    """The verdicts on tonight's rows; what to keep of them as history, nothing of a night of few customers; and the
+    customers by the night that fetched their rows.
     """
+
+    verdicts: list[ManifestCheck]
+    history: Measurements | None
+    by_night: dict[date, int]
+
+
+def examine(tonight: Tonight, past: Sequence[Measurements], config: ChecksConfig) -> Examined:
+    """Look at tonight's rows. `past` are the last good nights, newest first. Raises StorageError."""
     measured = measure(tonight)
     found, numbers = hard_checks(measured, config), measured.numbers
     if numbers.customers < config.min_customers and len(tonight.asked) < config.min_customers:
-        return found, None
+        return Examined(found, None, measured.by_night)
     verdicts, numbers.failed = judge(numbers, past, config)
-    return [*found, *verdicts], numbers
+    return Examined([*found, *verdicts], numbers, measured.by_night)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.checks.drifts import drifts_of
 from pipeline.checks.levels import equals, levels_of, share
 from pipeline.checks.sample import Ints, Sample, choose, first_rows, ids_of, of_night, only, sampled_rows
-from pipeline.checks.whole import orphans, repeated_keys, usual_age
+from pipeline.checks.whole import ages, orphans, repeated_keys, usual_age
 from pipeline.store.history import Found, Measurements
 from pipeline.store.parquet import read_batches
 
@@ -50,11 +50,14 @@ class Tonight:
 
 @dataclass
 class Measured:
-    """All numbers of a night; and by table the rows whose key another row has, and the rows without a customer."""
+    """All numbers of a night; by table the rows whose key another row has, and the rows without a customer; and the
+    customers by the night that fetched their rows.
+    """
 
     numbers: Measurements
     repeated: dict[str, int] = field(default_factory=dict)
     orphans: dict[str, int] = field(default_factory=dict)
+    by_night: dict[date, int] = field(default_factory=dict)
 
 
 def measure(tonight: Tonight) -> Measured:
@@ -74,9 +77,12 @@ def measure(tonight: Tonight) -> Measured:
             del rows
             pa.default_memory_pool().release_unused()
     _add_accounts(numbers, tonight, sample, known)
-    age, out_of_order = usual_age(tonight.files(CUSTOMERS), tonight.night)
+    by_day, out_of_order = ages(tonight.files(CUSTOMERS), tonight.night)
     measured.repeated[CUSTOMERS] += out_of_order
-    _put(numbers.levels, {"age": {CUSTOMERS: (age, tonight.rows[CUSTOMERS])}})
+    _put(numbers.levels, {"age": {CUSTOMERS: (usual_age(by_day), tonight.rows[CUSTOMERS])}})
+    measured.by_night = {
+        tonight.night - timedelta(days=days): int(by_day[days]) for days in np.flatnonzero(by_day).tolist()
+    }
     return measured
 
 

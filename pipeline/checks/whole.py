@@ -32,9 +32,9 @@ def orphans(rows: pa.Table, customers: Ints) -> int:
     return int(np.count_nonzero(~is_among(ids_of(rows), customers)))
 
 
-def usual_age(paths: Iterable[Path], night: date) -> tuple[float, int]:
-    """Nights since the oldest rows were fetched, but for the very oldest, as log10(1 + nights); and how many rows of
-    the whole table are out of order or there twice. Raises StorageError.
+def ages(paths: Iterable[Path], night: date) -> tuple[Ints, int]:
+    """How many rows of the whole table were fetched so many nights ago (at its place), and how many are out of order or
+    there twice. Raises StorageError.
     """
     by_day, out_of_order, last = np.zeros(_MOST_DAYS, np.int64), 0, -1
     for path in paths:
@@ -43,9 +43,13 @@ def usual_age(paths: Iterable[Path], night: date) -> tuple[float, int]:
             out_of_order += int(np.count_nonzero(np.diff(ids, prepend=last) <= 0)) if len(ids) else 0
             last = int(ids[-1]) if len(ids) else last
             by_day += np.bincount(_days(batch, night), minlength=_MOST_DAYS)
+    return by_day, out_of_order
+
+
+def usual_age(by_day: Ints) -> float:
+    """Nights since the oldest rows were fetched, but for the very oldest, as log10(1 + nights)."""
     behind = np.cumsum(by_day)
-    days = int(np.searchsorted(behind, (1 - OLDEST_LEFT_OUT) * behind[-1]))
-    return float(np.log10(1 + days)), out_of_order
+    return float(np.log10(1 + int(np.searchsorted(behind, (1 - OLDEST_LEFT_OUT) * behind[-1]))))
 
 
 def _days(batch: pa.RecordBatch, night: date) -> Any:

@@ -13,13 +13,12 @@ from pipeline.blocks import TABLES
 from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
 from pipeline.cli.results import exit_code, result_json, result_text
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
-from pipeline.cli.standing import manifest_of, progress_rows, status_lines
+from pipeline.cli.standing import last_night, progress_rows, status_lines
 from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
 from pipeline.config import parse_clock_time
 from pipeline.errors import Exit, UsageError
-from pipeline.night import Options, plan_night, publish_night, rebuild_night
+from pipeline.night import NightPage, Options, plan_night, publish_night, rebuild_night
 from pipeline.notify import run_and_tell, tell_published
-from pipeline.report import write_report
 from pipeline.screen import screen_for
 from pipeline.status import status_of
 from pipeline.store.history import History
@@ -100,13 +99,10 @@ def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False
 
 @app.command(epilog="Example: capillary-export report nightly.yaml --night 2026-11-22")
 def report(config: ConfigPath, night: NightOption = None, set_: SetOption = None) -> int:
-    """Make the morning page again; prints where it lies."""
+    """Make the morning page of any night again; prints where it lies."""
     settings = load(config, set_)
-    snapshots = open_snapshots(settings)
-    manifest = manifest_of(settings, snapshots, parse_date(night))
-    live = snapshots.current()
-    is_live = live is not None and live.snapshot >= manifest.snapshot
-    print_out(write_report(manifest, snapshots, published=is_live))
+    wanted = parse_date(night) or last_night(settings)
+    print_out(NightPage(settings, wanted).write(datetime.now(UTC)))
     return 0
 
 

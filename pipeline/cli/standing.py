@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.status import duration_text, standing_rows
-from pipeline.store.snapshots import Manifest, Snapshots
+from pipeline.store.snapshots import open_snapshots
 from pipeline.store.workspace import Workspace
 
 SILENT_S = 30.0
@@ -47,13 +47,13 @@ def progress_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def manifest_of(config: Config, snapshots: Snapshots, night: date | None) -> Manifest:
-    """The manifest of a night's snapshot; of the live one where no night is named."""
+def last_night(config: Config) -> date:
+    """The newest night of the workspace; where it has none, that of the live snapshot. Raises UsageError."""
+    nights = Workspace(config.work.path).nights()
+    if nights:
+        return nights[-1].night
+    snapshots = open_snapshots(config)
     live = snapshots.current()
-    name = live.snapshot if live else ""
-    if night is not None:
-        state = Workspace(config.work.path).night(night).state()
-        name = state.snapshot if state else ""
-    if not name:
-        raise UsageError(f"There is no snapshot of {night or 'any night'} yet.", "`status` lists the nights.")
-    return snapshots.manifest(name)
+    if live is None:
+        raise UsageError("There is no night yet.", "`run` begins one.")
+    return snapshots.manifest(live.snapshot).night

@@ -80,7 +80,7 @@ def load_config(
         config = Config.model_validate(settings, context={"tables": tuple(tables), "columns": tuple(columns)})
     except ValidationError as exc:
         raise UsageError(all_mistakes(exc, path, origins)) from None
-    return _with_absolute_paths(config, path.resolve().parent)
+    return _with_absolute_paths(config, path.resolve().parent).read_from(path.resolve())
 
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from pipeline.config.api import ApiConfig, BasicAuthConfig
 from pipeline.config.checks import ChecksConfig
@@ -35,6 +37,17 @@ class Config(Section):
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     notify: list[HookConfig] = Field([], max_length=20)
+    _file: Path | None = PrivateAttr(None)
+
+    @property
+    def name(self) -> str:
+        """How a command line names this config: its file, quoted for a shell; CONFIG where it has none."""
+        return shlex.quote(str(self._file)) if self._file else "CONFIG"
+
+    def read_from(self, file: Path) -> Config:
+        """The same config, which remembers its file."""
+        self._file = file
+        return self
 
     def sha256(self) -> str:
         """Names the settings; secrets are no part of a config, so none is in it."""

@@ -18,6 +18,7 @@ from pipeline.night.checking import keep_as_good
 from pipeline.night.known import knowledge_for
 from pipeline.night.listing import csv_spec
 from pipeline.night.opening import mend, normalize_what_is_left, open_night, which_night
+from pipeline.night.page import NightPage, try_page
 from pipeline.night.planning import done, forecast, list_tonight, plan_tonight, second_looks
 from pipeline.night.publishing import build_and_publish, find_out, is_live, nothing_to_do
 from pipeline.night.tonight import Night, Options, Result, Screen
@@ -28,6 +29,7 @@ from pipeline.store.snapshots import Manifest, open_snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
 __all__ = [
+    "NightPage",
     "Options",
     "Result",
     "Screen",
@@ -85,12 +87,13 @@ def _foreseen(plan: Plan) -> dict[str, object]:
 
 
 def _note_the_end(night: Night, exc: BaseException) -> None:
-    """`status` tells why a night stopped; where even that cannot be written, the error itself is told."""
+    """`status` and the page tell why a night stopped; where even that cannot be written, the error itself is told."""
     if isinstance(exc, StoppedError):
         night.tell("night.stopped", reason=exc.message)
     reason = exc.message if isinstance(exc, ExportError) else "Stopped by a signal."
     with suppress(StorageError):
         night.save(state="stopped", reason=reason)
+    try_page(night.config, night.folder.night, night.options.now())
 
 
 # The other commands
@@ -124,6 +127,7 @@ def publish_night(config: Config, night: date, reason: str | None, now: datetime
         done = {"state": "published", "published_records": records, "reason": reason or ""}
         keep_as_good(config, folder, manifest.snapshot, reason or "")
         folder.save(state.model_copy(update=done))
+        try_page(config, night, now)
         return manifest
 
 

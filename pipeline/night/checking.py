@@ -35,9 +35,11 @@ def check_rows(night: Night, manifest: Manifest, previous: Previous, ledger: Led
         files_before=previous.files,
     )
     past = History(night.workspace.root).nights_before(night.folder.night, checks.HISTORY_READ)
-    found, measured = checks.examine(tonight, past, night.config.checks)
-    write_measured(night.folder, measured)
-    return manifest.model_copy(update={"checks": [*manifest.checks, *found]})
+    found = checks.examine(tonight, past, night.config.checks)
+    write_measured(night.folder, found.history)
+    by_night = {day.isoformat(): count for day, count in sorted(found.by_night.items())}
+    told = {"checks": [*manifest.checks, *found.verdicts], "customers_by_night": by_night}
+    return manifest.model_copy(update=told)
 
 
 def keep_as_good(config: Config, folder: NightFolder, snapshot: str, forced_reason: str = "") -> None:

@@ -12,6 +12,7 @@ from pipeline.blocks import TABLES
 from pipeline.config import Config
 from pipeline.errors import HelperError
 from pipeline.fetch.handoff import FRAME_RECORDS, FRAMES_UNDER_WAY
+from pipeline.night.page import try_page
 from pipeline.night.tonight import Night, Options, Screen
 from pipeline.normalize.fence import DEATHS_BY_CHANCE, normalize_behind_fence
 from pipeline.normalize.scribe import Job
@@ -96,6 +97,7 @@ def _take_along_dead_nights(night: Night) -> None:
         journal.recover(other.journal)
         if _is_published(other, state):
             continue
+        try_page(night.config, other.night, night.options.now())  # while its calls are its own
         for path in journal.sealed_chunks(other.journal):
             target = journal.chunk_path(night.folder.journal, next_chunk(night), sealed=True)
             with storage_errors("take along", path):

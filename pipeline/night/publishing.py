@@ -11,10 +11,10 @@ from pipeline.night.checking import check_rows, keep_as_good
 from pipeline.night.known import remember
 from pipeline.night.learned import measure
 from pipeline.night.listing import listed_ids
+from pipeline.night.page import try_page
 from pipeline.night.tables import Building, Built, Sources, build_tables, drift_of, wanted_tables
 from pipeline.night.tonight import Night, Previous, Result, previous_of
 from pipeline.plan import Plan
-from pipeline.report import write_report
 from pipeline.store.ledger import Ledger, read_ledger
 from pipeline.store.snapshots import Manifest, ManifestCheck, Retention
 from pipeline.store.workspace import Measured
@@ -153,32 +153,31 @@ def find_out(night: Night) -> None:
     if live is not None and live.snapshot == night.state.swinging_to:
         manifest = night.snapshots.manifest(live.snapshot)
         _note_published(night, manifest.forced_reason or "")
-        write_report(manifest, night.snapshots, published=True)
+        try_page(night.config, night.folder.night, night.options.now())
 
 
 def _note_published(night: Night, forced_reason: str = "") -> None:
     name, records = night.state.swinging_to, night.state.swinging_records
     keep_as_good(night.config, night.folder, name, forced_reason)
-    night.save(state="published", reason="", snapshot=name, published_records=records, swinging_to="")
+    reason = night.stopped.message if night.stopped else ""  # why not all were asked
+    night.save(state="published", reason=reason, snapshot=name, published_records=records, swinging_to="")
 
 
 def _follow_up(night: Night, result: Result) -> None:
-    """The page and the retention. Once the snapshot is live, trouble here is a remark: the night is done."""
-    assert result.manifest is not None
+    """The retention and the page. Trouble here is a remark: the night is done, and its data where it belongs."""
     output, snapshots = night.config.output, night.snapshots
-    reason = result.held.message if result.held else (night.options.no_publish and "Not published.") or ""
-    try:
-        write_report(result.manifest, snapshots, published=result.live, reason=reason)
-        if result.live:
+    remarks = []
+    if result.live:
+        try:
             retention = Retention(output.keep_snapshots, output.keep_days, output.grace)
             snapshots.forget(retention, night.options.now())
-    except StorageError as exc:
-        if not result.live:
-            raise
-        result.remark = f"{exc.message} {exc.hint}".strip()
-    if result.live:
+        except StorageError as exc:
+            remarks.append(str(exc))
         remember(night)
         night.workspace.forget_nights(night.config.work.keep_nights)
+    night.screen.step("making the morning page")
+    remarks.append(try_page(night.config, night.folder.night, night.options.now()))
+    result.remark = " ".join(filter(None, remarks))
     night.tell("snapshot.followed", remark=result.remark or None)
 
 

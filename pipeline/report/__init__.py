@@ -1,27 +1,14 @@
-"""The morning page: one self-contained HTML file per night, made from the manifest alone. No customer data."""
+"""The morning page: one self-contained HTML file per night. Counts only: no customer's data, no customer's ID.
+
+`gather` reads the facts of a night from its files, whether it ended, died, or is under way; `page_of` makes the page of
+them. Neither writes anything.
+"""
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from pipeline.report.calls import NightCalls
+from pipeline.report.facts import Facts, Forecast, Status
+from pipeline.report.gathering import Source, gather
+from pipeline.report.page import page_of
 
-from pipeline.store.snapshots import Manifest, Snapshots
-
-_TEMPLATES = Environment(
-    loader=PackageLoader("pipeline.report", ""), autoescape=True, undefined=StrictUndefined
-)
-
-
-def write_report(manifest: Manifest, snapshots: Snapshots, *, published: bool, reason: str = "") -> str:
-    """Write the page for a night beside its manifest. `reason` says why it was held, or anything else worth a line.
-
-    Gives where it lies. Raises StorageError.
-    """
-    verdict = "Published." if published else "Held: the last snapshot stays live."
-    page = _TEMPLATES.get_template("page.html.j2").render(
-        **manifest.model_dump(),
-        published=published,
-        verdict=verdict,
-        reason=reason,
-        total=sum(manifest.outcomes.values()),
-    )
-    return snapshots.add(manifest.snapshot, "report.html", page.encode())
+__all__ = ["Facts", "Forecast", "NightCalls", "Source", "Status", "gather", "page_of"]

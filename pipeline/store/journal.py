@@ -23,6 +23,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 from io import RawIOBase
 from pathlib import Path
@@ -313,6 +314,22 @@ def read_record_frames(path: Path) -> Iterator[Frame]:
         raise _damaged(path, "its last frame is missing")
     if sealed["records"] != records:
         raise _damaged(path, f"its seal counts {sealed['records']:,} records, its frames hold {records:,}")
+
+
+def records_so_far(path: Path) -> Iterator[Record]:
+    """The records of a chunk that is being written, or that a death left: up to the first frame that is not whole.
+
+    Raises StorageError where the file cannot be read; it may have been sealed meanwhile, under another name.
+    """
+    with storage_errors("read the journal chunk", path), path.open("rb") as file, suppress(DamageError):
+        for frame in read_frames(file):
+            if frame.kind is FrameKind.RECORDS:
+                yield from unpack_records(frame.payload)
+
+
+def open_chunks(folder: Path) -> list[Path]:
+    """The chunks that are being written, or that a death left open."""
+    return _chunks(folder, "open")
 
 
 def _damaged(path: Path, why: str) -> JournalError:

@@ -96,11 +96,12 @@ class Ledger:
 
 def chunks_without_parts(journal: Path, parts: Path) -> list[Path]:
     """The sealed chunks that still have to be normalized."""
-    complete = {chunk_number(path) for path in _calls_parts(parts)}
+    complete = {chunk_number(path) for path in calls_parts(parts)}
     return [path for path in sealed_chunks(journal) if chunk_number(path) not in complete]
 
 
-def _calls_parts(parts: Path) -> list[Path]:
+def calls_parts(parts: Path) -> list[Path]:
+    """The parts that list calls, oldest first."""
     return sorted((parts / CALLS).glob("chunk-*.parquet"), key=chunk_number)
 
 
@@ -199,8 +200,8 @@ def read_verdicts(parts: Path) -> tuple[Verdicts, int]:
 def call_times_since(parts: Path, since: int) -> Ints:
     """When calls were made, in µs since 1970, sorted; only those after `since`. Newest chunks are read first."""
     found = [np.empty(0, np.int64)]
-    for path in reversed(_calls_parts(parts)):
-        newest = _read_columns([path], ["fetched_at"])["fetched_at"]
+    for path in reversed(calls_parts(parts)):
+        newest = read_columns([path], ["fetched_at"])["fetched_at"]
         found.append(newest[newest > since])
         if len(newest) and newest.max() <= since:
             break
@@ -227,11 +228,14 @@ def read_throttling(parts: Path) -> Throttling:
 
 def _read_calls(parts: Path, columns: list[str]) -> dict[str, Ints]:
     """These columns of all calls, one array each."""
-    return _read_columns(_calls_parts(parts), columns)
+    return read_columns(calls_parts(parts), columns)
 
 
-def _read_columns(paths: list[Path], columns: list[str]) -> dict[str, Ints]:
-    """Columns that a part lacks are 0 there."""
+def read_columns(paths: list[Path], columns: list[str]) -> dict[str, Ints]:
+    """These columns of some parts that list calls, one array each; what a part lacks is 0 there.
+
+    Raises StorageError.
+    """
     dtypes = {name: CALLS_SCHEMA.field(name).type.to_pandas_dtype() for name in columns}
     found: dict[str, list[Ints]] = {name: [np.empty(0, dtype)] for name, dtype in dtypes.items()}
     for path in paths:

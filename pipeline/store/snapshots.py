@@ -79,6 +79,7 @@ class Manifest(BaseModel):
     tables: dict[str, ManifestTable]
     changes: dict[str, ManifestTable] = {}  # against the snapshot `previous`; empty where they are not wanted
     checks: list[ManifestCheck]
+    customers_by_night: dict[str, int] = {}  # by the night that fetched their rows: how old the snapshot is
     config_sha256: str
     forced_reason: str | None = None
 

@@ -15,7 +15,7 @@ from pipeline.checks.sample import (
     ids_of,
     sampled_rows,
 )
-from pipeline.checks.whole import orphans, repeated_keys, usual_age
+from pipeline.checks.whole import ages, orphans, repeated_keys, usual_age
 from tests.checks.rows import BEFORE, NIGHT, members, written
 
 
@@ -69,5 +69,7 @@ def test_the_age_of_a_snapshot_is_that_of_its_old_rows_and_order_is_seen(tmp_pat
     """As a logarithm of the nights; a customer that is there twice is out of order."""
     good = written(tmp_path, "good", members(100, night=BEFORE))
     bad = written(tmp_path, "bad", members(100, customer_id=lambda n: 100 + min(n, 98)))
-    assert usual_age(good, NIGHT) == (float(np.log10(2)), 0)
-    assert usual_age(bad, NIGHT)[1] == 1
+    by_day, out_of_order = ages(good, NIGHT)
+    assert (usual_age(by_day), out_of_order) == (float(np.log10(2)), 0)
+    assert by_day[:3].tolist() == [0, 100, 0]
+    assert ages(bad, NIGHT)[1] == 1
