@@ -53,6 +53,7 @@ class Gate:
         self._tally = tally
         self._clock = clock
         self._inside = 0
+        self._allowed = 0  # as was found last
         self._line = asyncio.Lock()  # first come, first served
         self._freed = asyncio.Event()
         self._under_way: dict[int, float] = {}  # call's number -> when it began; the oldest first
@@ -62,6 +63,9 @@ class Gate:
         self._slow_s = 0.0  # the high latency among them
 
     async def __aenter__(self) -> None:
+        if self._inside < self._allowed and not self._line.locked():
+            self._inside += 1
+            return
         async with self._line:
             while self._inside >= self.allowed():
                 self._freed.clear()
@@ -84,9 +88,11 @@ class Gate:
 
     def allowed(self) -> int:
         """How many may be inside now."""
-        allowed = calls_allowed(self._pace_per_s(), max(self._slow_s, self._age_s()), self._most)
-        self._tally.allowed_in_flight = allowed
-        return allowed
+        pace_per_s = self._pace_per_s()
+        latency_s = 0.0 if pace_per_s is None else max(self._slow_s, self._age_s())
+        self._allowed = calls_allowed(pace_per_s, latency_s, self._most)
+        self._tally.allowed_in_flight = self._allowed
+        return self._allowed
 
     @property
     def under_way(self) -> int:
@@ -109,6 +115,7 @@ class Gate:
         self._ended += 1
         if self._ended % EVERY == 0 or self._ended.bit_count() == 1:
             self._slow_s = high_latency_s(self._latencies)
+            self.allowed()
 
     def _age_s(self) -> float:
         """The age that the oldest of the calls under way exceed, one in twenty: one that hangs says nothing."""

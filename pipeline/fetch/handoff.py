@@ -66,8 +66,10 @@ class Handoff:
                 self._raise_if_broken()
                 await self._slots.acquire()  # first: whoever is cancelled here has taken no records yet
                 taken = self._take_a_frame()
-                payload = b"".join(packed for packed, _ in taken)
-                await self._send(HEAD.pack(sum(records for _, records in taken), len(payload)) + payload)
+                head = HEAD.pack(
+                    sum(records for _, records in taken), sum(len(packed) for packed, _ in taken)
+                )
+                await self._send(b"".join([head, *(packed for packed, _ in taken)]))
 
     def _take_a_frame(self) -> list[tuple[bytes, int]]:
         """The oldest records, up to the one that makes the frame full: a journal's frame has its limit.

@@ -177,10 +177,24 @@ def judge(customer_id: int, status: int, body: bytes) -> Judgement:
         envelope, misfit = _open(body)
     except UnreadableError as exc:
         return _judge_unreadable(status, body, str(exc))
+    if not misfit and _is_usual(customer_id, status, envelope):
+        return OK
     judged = _judge_envelope(customer_id, status, body, envelope)
     if misfit and judged.outcome.has_data and not judged.reason:
         return judged._replace(reason=f"an odd envelope: {misfit}")
     return judged
+
+
+def _is_usual(customer_id: int, status: int, envelope: _Envelope) -> bool:
+    """Whether a body is all that was asked for, and says nothing else: most are. What follows would find the same."""
+    return (
+        status == 200
+        and envelope.id == customer_id > 0
+        and not envelope.errors
+        and not envelope.warnings
+        and envelope.message is None
+        and envelope.ug2Pagination is None
+    )
 
 
 def brings_nothing_new(page: bytes, last: bytes) -> bool:

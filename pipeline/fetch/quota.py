@@ -43,6 +43,7 @@ class Turn:
     """Leave for one call to be sent now. Whoever sends it later says so: `leaves`, `sent`, `heard`, `over`."""
 
     __slots__ = ("_number", "_quota", "at")
+    is_counted = True  # somebody has to be told what becomes of it
 
     def __init__(self, quota: Quota, number: int, at: float) -> None:
         self._quota = quota
@@ -66,6 +67,25 @@ class Turn:
         self._quota.over(self._number)
 
 
+class FreeTurn(Turn):
+    """Where there are no limits: one turn for all, of which nothing needs to be known."""
+
+    __slots__ = ()
+    is_counted = False
+
+    def leaves(self) -> None:
+        """As it likes."""
+
+    def sent(self) -> None:
+        """As it likes."""
+
+    def heard(self) -> None:
+        """As it likes."""
+
+    def over(self) -> None:
+        """As it likes."""
+
+
 class Quota:
     """Gives each call its turn, in the order they ask. All limits hold at once, each as long as the timetable says.
 
@@ -84,6 +104,7 @@ class Quota:
         self._clock, self._wall = clock, wall
         every = self._timetable.every
         self._has_limits = bool(every)
+        self._free = FreeTurn(self, 0, clock())
         self._departures = Departures(max((limit.calls for limit in every), default=0))
         self._departures.add_ages(spent, clock())
         self._latencies = Latencies()
@@ -106,7 +127,7 @@ class Quota:
     async def turn(self) -> Turn:
         """Wait until one more call may leave."""
         if not self._has_limits and self._clock() >= self._paused_until:
-            return Turn(self, 0, self._clock())
+            return self._free
         async with self._queue:
             self._creep_back()
             self._look()
@@ -115,9 +136,10 @@ class Quota:
             return self._leave()
 
     def _leave(self) -> Turn:
+        if not self._has_limits:
+            return self._free
         now = self._clock()
-        if self._has_limits:
-            self._departures.add(now)
+        self._departures.add(now)
         return Turn(self, self._departures.count, now)
 
     async def _are_paced(self) -> bool:

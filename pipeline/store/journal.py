@@ -90,8 +90,8 @@ class Record(NamedTuple):
 
 def pack_record(record: Record) -> bytes:
     """A record as it stands in a payload."""
-    *numbers, meta, body = record
-    return RECORD_HEAD.pack(*numbers, len(meta), len(body)) + meta + body
+    meta, body = record.meta, record.body
+    return b"%b%b%b" % (RECORD_HEAD.pack(*record[:-2], len(meta), len(body)), meta, body)
 
 
 def unpack_records(payload: bytes) -> Iterator[Record]:

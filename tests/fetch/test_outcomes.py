@@ -209,3 +209,10 @@ def test_any_answer_at_all_is_judged_and_can_be_journalled(status: int, answer: 
         assert judged.outcome.is_final
     record = Record(ID, 0, judged.other_id, judged.code, 0, 1, 1, status, judged.outcome, b"", answer)
     assert pack_record(record).endswith(answer)
+
+
+def test_an_odd_envelope_is_told_even_where_all_else_is_usual() -> None:
+    """A whole answer whose message is no text counts, and the journal says what was odd."""
+    judged = judge(5, 200, b'{"id":5,"message":7,"warnings":[]}')
+    assert judged.outcome is Outcome.EXPORTED
+    assert judged.reason.startswith("an odd envelope: message")
