@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from pipeline.cli import checkup, hooks, nights, tables, trials
+from pipeline.cli import checkup, hooks, nights, rehearsing, tables, trials
 from pipeline.cli.app import WrongUse, app
 from pipeline.cli.watching import place_of
 from pipeline.errors import Exit, ExportError, StoppedError
 
-__all__ = ["app", "checkup", "hooks", "main", "nights", "tables", "trials"]
+__all__ = ["app", "checkup", "hooks", "main", "nights", "rehearsing", "tables", "trials"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

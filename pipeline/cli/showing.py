@@ -25,12 +25,12 @@ def plan_text(plan: Plan) -> Any:
         ("IDs", f"{plan.ids:,}: {plan.done:,} done, {plan.due:,} due"),
         ("asked tonight", f"{plan.asked:,}, and {plan.deferred:,} left for another night"),
         ("calls", f"{plan.calls_needed:,} ({plan.calls_per_id:.3f} an ID), {pace}"),
-        ("ends", f"{_clock(plan.ends_at)}, after {_span(plan.seconds_needed)}"),
+        ("ends", f"{clock(plan.ends_at)}, after {span(plan.seconds_needed)}"),
         (
             "window",
             "none"
             if plan.window_ends is None
-            else f"until {_clock(plan.window_ends)}: room for {plan.fits:,} IDs",
+            else f"until {clock(plan.window_ends)}: room for {plan.fits:,} IDs",
         ),
         ("disk", f"about {plan.disk_bytes / 1e9:.2f} GB, last night's snapshot not counted"),
         ("memory", f"about {plan.memory_bytes / 1e6:,.0f} MB at the peak"),
@@ -38,11 +38,11 @@ def plan_text(plan: Plan) -> Any:
     return as_grid(("", "tonight"), rows)
 
 
-def _clock(moment: datetime) -> str:
+def clock(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """So long, in the unit that people would use."""
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:

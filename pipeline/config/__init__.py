@@ -126,9 +126,9 @@ def _expanded(path: Path) -> Path:
         ) from None
 
 
-def parse_clock_time(text: str) -> time:
+def parse_clock_time(text: str, option: str = "--until") -> time:
     """`HH:MM` from the command line. Raises UsageError."""
     try:
         return TypeAdapter[time](ClockTime).validate_python(text)
     except ValidationError:
-        raise UsageError(f"--until {text}: give a time of day as HH:MM, such as 05:30.") from None
+        raise UsageError(f"{option} {text}: give a time of day as HH:MM, such as 05:30.") from None

@@ -22,7 +22,7 @@ from pipeline.night.page import NightPage, try_page
 from pipeline.night.planning import done, forecast, list_tonight, plan_tonight, second_looks
 from pipeline.night.publishing import build_and_publish, find_out, is_live, nothing_to_do
 from pipeline.night.tonight import Night, Options, Result, Screen
-from pipeline.plan import Plan
+from pipeline.plan import Learned, Plan
 from pipeline.store import journal
 from pipeline.store.ledger import read_ledger
 from pipeline.store.snapshots import Manifest, open_snapshots
@@ -99,15 +99,18 @@ def _note_the_end(night: Night, exc: BaseException) -> None:
 # The other commands
 
 
-def plan_night(config: Config, options: Options) -> Plan:
-    """What tonight can cover. Reads the CSVs and the workspace, calls nothing, changes nothing."""
+def plan_night(config: Config, options: Options, learned: Learned | None = None) -> Plan:
+    """What tonight can cover. Reads the CSVs and the workspace, calls nothing, changes nothing.
+
+    `learned` stands in for what the last nights took.
+    """
     folder = which_night(config, options, Workspace(config.work.path))
     state = folder.state() or NightState(night=folder.night, started_at=options.now().isoformat())
     night = Night(config, options, Screen(), Workspace(config.work.path), folder, state, lock=-1)
     reader = IdReader(csv_spec(config.ids))
     listed = np.concatenate([np.empty(0, np.int64), *(np.array(batch.ids) for batch in reader.batches())])
     due = listed[~np.isin(listed, done(night, read_ledger(folder.parts)))]
-    return forecast(night, len(listed), len(due), len(knowledge_for(night)))
+    return forecast(night, len(listed), len(due), len(knowledge_for(night)), learned)
 
 
 def publish_night(config: Config, night: date, reason: str | None, now: datetime) -> Manifest:

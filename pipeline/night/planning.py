@@ -53,9 +53,9 @@ def ordered(night: Night, due: Ints, knowledge: Knowledge) -> Ints:
     return in_order(due, knowledge, night.config.plan, night.options.now())
 
 
-def forecast(night: Night, ids: int, due: int, known: int) -> Plan:
-    """The plan for `due` of `ids` IDs, by what the last nights took."""
-    learned = learn(night.workspace)
+def forecast(night: Night, ids: int, due: int, known: int, learned: Learned | None = None) -> Plan:
+    """The plan for `due` of `ids` IDs, by what the last nights took, or by what is said to be learned."""
+    learned = learned or learn(night.workspace)
     return make_plan(
         ids=ids,
         due=due,

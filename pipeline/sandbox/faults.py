@@ -4,13 +4,14 @@
 
     plan     rule, rule, …
     rule     name[:argument][=value][ from point][ to point]
-    value    a share `1%` (all, if left out), `80ms±40ms` of latency, `20s@30s` of outage: length @ start
+    value    a share `1%` (all, if left out), `80ms±40ms` of latency, `20s@30s` of outage: length @ start; of latency
+             and pad also quantiles, evenly spaced from the least to the most: `20ms/60ms/2s`, `4kB/6kB/90kB`
     point    `call 1000`, or a time `30s`, `500ms`, `2m` since the first call under the plan; `to 9` after
              `from call 5` is a call too. A time's end is exclusive, a call's inclusive
 
 Whether a fault strikes is a function of seed, customer, attempt and the rule's name: the same in every run,
 in whatever order customers are asked. A retry is a new attempt and draws anew. Data faults don't draw by
-attempt: they stay."""
+attempt: they stay. `pad` makes bodies as long as those of an account that has more to tell, with spaces."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _STATUS = re.compile(r"[45]\d\d(-html|-body)?")
 _NUMBER = r"\d+(?:\.\d+)?"
 _TIME = re.compile(rf"({_NUMBER})(ms|s|m)")
+_LENGTH = re.compile(rf"({_NUMBER})(B|kB|MB)")
+_LENGTH_UNITS = {"B": 1, "kB": 1000, "MB": 1_000_000}
 _SHARE = re.compile(rf"({_NUMBER})%")
 _ARGUMENT = re.compile(rf"({_NUMBER})(?:s|MB|%)?")
 _RULE = re.compile(
@@ -61,7 +64,7 @@ _RULE = re.compile(
     r"(?:\s+from\s+(?P<start>(?:call\s+)?\S+))?(?:\s+to\s+(?P<end>(?:call\s+)?\S+))?"
 )
 
-_LATENCY, _WRONG_TYPE = topic("latency"), topic("wrong type")
+_LATENCY, _WRONG_TYPE, _PAD = topic("latency"), topic("wrong type"), topic("pad")
 _HTML_STATUSES = range(520, 525)  # Cloudflare's own: it never speaks JSON
 
 
@@ -105,6 +108,13 @@ class Rule:
     span: Span = Span()
     base_s: float = 0.0  # latency only
     spread_s: float = 0.0
+    quantiles: tuple[float, ...] = ()  # of latency in seconds, of pad in bytes
+
+    def quantile(self, share: float) -> float:
+        """What `share` of the draws stay below."""
+        at = share * (len(self.quantiles) - 1)
+        low = self.quantiles[int(at)]
+        return low + (at - int(at)) * (self.quantiles[min(int(at) + 1, len(self.quantiles) - 1)] - low)
 
     @property
     def number(self) -> float:
@@ -121,7 +131,9 @@ class Plan:
         self._latencies = [rule for rule in rules if rule.name == "latency"]
         self._tokens = [rule for rule in rules if rule.name == "token-fail"]
         self._data = [rule for rule in rules if rule.name in DATA_FAULTS]
-        self._replies = [rule for rule in rules if rule not in self._latencies + self._tokens + self._data]
+        self._pads = [rule for rule in rules if rule.name == "pad"]
+        others = self._latencies + self._tokens + self._data + self._pads
+        self._replies = [rule for rule in rules if rule not in others]
 
     def latency_s(self, moment: Moment) -> float:
         """How long the answer takes on top."""
@@ -129,8 +141,16 @@ class Plan:
         for rule in self._latencies:
             if rule.span.covers(moment):
                 draw = unit(self._seed, _LATENCY, moment.customer, moment.attempt)
-                total += max(0.0, rule.base_s + rule.spread_s * (2 * draw - 1))
+                spread = rule.spread_s * (2 * draw - 1)
+                total += rule.quantile(draw) if rule.quantiles else max(0.0, rule.base_s + spread)
         return total
+
+    def least_bytes(self, moment: Moment) -> int:
+        """How long the body is at the least; by customer alone."""
+        covering = [rule for rule in self._pads if rule.span.covers(moment)]
+        return max(
+            (int(rule.quantile(unit(self._seed, _PAD, moment.customer))) for rule in covering), default=0
+        )
 
     def strike(self, moment: Moment) -> Rule | None:
         """The fault that spoils this reply: the first of the plan that strikes. Adding a rule at the end
@@ -201,6 +221,9 @@ def _rule(text: str) -> Rule:
     name, argument, value = found["name"], found["argument"] or "", found["value"]
     _check_name(text, name, argument)
     span = _span(text, found["start"], found["end"])
+    if name in ("latency", "pad") and (name == "pad" or "/" in (value or "")):
+        measure = _seconds if name == "latency" else _bytes
+        return Rule(name, 1.0, "", span, quantiles=_quantiles(text, value, measure))
     if name == "latency":
         base_s, spread_s = _latency(text, value)
         return Rule(name, 1.0, "", span, base_s, spread_s)
@@ -212,7 +235,7 @@ def _rule(text: str) -> Rule:
 
 
 def _check_name(text: str, name: str, argument: str) -> None:
-    names = {"latency", "outage", "token-fail", *REPLY_FAULTS, *HOSTILE, *DATA_FAULTS}
+    names = {"latency", "pad", "outage", "token-fail", *REPLY_FAULTS, *HOSTILE, *DATA_FAULTS}
     if name not in names and not _STATUS.fullmatch(name):
         raise ValueError(
             f"fault {text!r}: {name!r} is not one of {', '.join(sorted(names))}, or a status 4xx or 5xx"
@@ -242,6 +265,20 @@ def _share(text: str, value: str | None) -> float:
 def _latency(text: str, value: str | None) -> tuple[float, float]:
     base, _, spread = (value or "").replace("+-", "±").partition("±")
     return _seconds(text, base), _seconds(text, spread) if spread else 0.0
+
+
+def _quantiles(text: str, value: str | None, measure: Callable[[str, str], float]) -> tuple[float, ...]:
+    found = tuple(measure(text, one) for one in (value or "").split("/"))
+    if list(found) != sorted(found):
+        raise ValueError(f"fault {text!r}: quantiles go from the least to the most")
+    return found
+
+
+def _bytes(text: str, value: str) -> float:
+    found = _LENGTH.fullmatch(value)
+    if found is None:
+        raise ValueError(f"fault {text!r}: {value!r} must be a length such as 800B, 6kB or 1.5MB")
+    return float(found[1]) * _LENGTH_UNITS[found[2]]
 
 
 def _outage(text: str, value: str | None) -> Rule:

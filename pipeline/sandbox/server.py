@@ -223,7 +223,7 @@ class Sandbox:
         if latency_s:
             await asyncio.sleep(latency_s)
         if rule is None:
-            return self._whole(request, self._answer(target, ask, moment))
+            return self._whole(request, self._padded(self._answer(target, ask, moment), target, moment))
         self.judge.faults[rule.name] += 1
         return await self._spoiled(request, target, ask, moment, rule)
 
@@ -271,6 +271,11 @@ class Sandbox:
         if is_partial:
             return answer_for(self.base, self.day, target.k, ask, before, None)
         return self._cached(target.k, ask)
+
+    def _padded(self, answer: Answer, target: Target, moment: Moment) -> Answer:
+        """A customer's answer as long as the plan wants it at the least: JSON may end in spaces."""
+        least = self._plan.least_bytes(moment) if target.k is not None else 0
+        return replace(answer, body=answer.body.ljust(least)) if len(answer.body) < least else answer
 
     def _wrong_answer(
         self, k: int, ask: Ask, before: int, rules: Mapping[str, Rule], change: Change

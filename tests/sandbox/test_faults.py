@@ -42,6 +42,9 @@ def victims(plan: str, attempt: int = 1, seed: int = 1) -> list[int]:
         ("embed-missing", "say which block"),
         ("nan:7=1%", "takes no argument"),
         ("huge-body:big", "must be a number"),
+        ("latency=80ms/20ms", "from the least to the most"),
+        ("pad=6", "must be a length"),
+        ("pad=9kB/6kB", "from the least to the most"),
     ],
 )
 def test_a_mistake_in_a_plan_is_named(plan: str, word: str) -> None:
@@ -425,3 +428,25 @@ async def test_a_data_fault_can_strike_a_share(start: Start) -> None:
 
     struck = sum(bool(a["segments"]) and not b["segments"] for a, b in pairs)
     assert 5 < struck < 35
+
+
+def test_quantiles_of_latency_are_drawn_evenly() -> None:
+    """Half of the calls take between the least and the middle, half between the middle and the most."""
+    parsed = parse_plan("latency=10ms/20ms/120ms")
+    delays = sorted(parsed.latency_s(moment(k)) for k in range(2000))
+    assert delays[0] >= 0.010
+    assert delays[-1] <= 0.120
+    assert delays[1000] == pytest.approx(0.020, rel=0.1)
+    assert delays[1500] == pytest.approx(0.070, rel=0.1)
+
+
+async def test_padded_bodies_are_as_long_as_the_plan_says_and_say_the_same(start: Start) -> None:
+    """Spaces after the document; absent customers, and answers that are longer by themselves, stay as they are."""
+    plain = await start()
+    padded = await start(faults="pad=60kB")
+    for customer in known_ids(20):
+        bare, long = await plain.customer(customer), await padded.customer(customer)
+        assert long.json() == bare.json()
+        assert len(long.body) == max(60_000, len(bare.body))
+    stranger = await padded.customer(1)
+    assert len(stranger.body) < 1000
