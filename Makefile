@@ -74,10 +74,20 @@ bench-checks: setup ## Thirty wrong nights and thirty clean ones: which are held
 	$(BIN)/python -m bench.checks_cost
 	$(BIN)/python -m bench.checks
 
+check-deploy: setup ## The DAG in a real Airflow (an environment of its own), and the Dockerfile's steps without Docker (as root)
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python "$(PYTHON)" .airflow && \
+	  VIRTUAL_ENV=.airflow uv pip install --quiet 'apache-airflow>=3,<4'; \
+	else \
+	  "$(PYTHON)" -m venv .airflow && .airflow/bin/python -m pip install --quiet 'apache-airflow>=3,<4'; \
+	fi
+	.airflow/bin/python tests/deploy/airflow_check.py
+	$(BIN)/python -m tests.deploy.image
+
 sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
 
 clean: ## Away with what can be made again
-	rm -rf $(VENV) dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .airflow dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

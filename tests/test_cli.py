@@ -265,3 +265,14 @@ def test_rollback_points_at_the_snapshot_before(home: Home) -> None:
     done = command("rollback", home.config_path)
     assert done.returncode == 0, done.stderr
     assert snapshot.manifest(home.export)["snapshot"] == first
+
+
+def test_a_closed_window_is_well_where_published_is_enough(home: Home, slow: Sandbox) -> None:
+    """Schedulers that know only good and bad take a night that is live for a good one, the first time and later."""
+    home.settings["quota"]["limits"] = [{"calls": 10, "per_s": 1}]
+    home.save()
+    until = time.strftime("%H:%M:%S", time.localtime(time.time() + 9))
+    for _ in range(2):
+        done = command("run", home.config_path, "--until", until, "--published-ok", "--json")
+        assert done.returncode == 0, done.stderr
+    assert calls_seen(slow) < 150

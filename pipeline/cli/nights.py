@@ -40,6 +40,12 @@ def run(
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="Make the snapshot, don't point at it.")
     ] = False,
+    published_ok: Annotated[
+        bool,
+        typer.Option(
+            "--published-ok", help="Exit with 0, not 3, where the window closed but the night is live."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     log_format: LogFormat = None,
@@ -56,7 +62,7 @@ def run(
     with watched(Watching(log_format, log_level, quiet), settings.log) as screen:
         result, notices = run_and_tell(settings, config, options, screen, exit_code)
     show(result_json(result, notices), result_text(result), as_json)
-    return exit_code(result)
+    return exit_code(result, published_ok=published_ok)
 
 
 @app.command(epilog="Example: capillary-export plan nightly.yaml")

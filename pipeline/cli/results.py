@@ -10,10 +10,15 @@ from pipeline.errors import Exit
 from pipeline.night import Result
 
 
-def exit_code(result: Result) -> int:
-    """What the night's end means for cron (see the README's table)."""
+def exit_code(result: Result, *, published_ok: bool = False) -> int:
+    """What the night's end means for cron (see the README's table).
+
+    `published_ok`: a night that stopped before its end is well, too, where what it has is live.
+    """
     if result.held:
         return int(Exit.HELD)
+    if published_ok and result.live:
+        return int(Exit.OK)
     if result.unchanged and result.plan is not None and result.plan.due and result.plan.fits == 0:
         return int(Exit.STOPPED)
     return int(Exit.STOPPED) if result.stopped else int(Exit.OK)
