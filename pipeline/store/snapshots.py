@@ -241,10 +241,10 @@ class Snapshots:
             snapshot=name,
             published_at=published_at,
             manifest=f"{_folder(name)}/{MANIFEST}",
-            was_live_until=_ceased(before, name, published_at),
+            was_live_until=self._ceased(before, name, published_at),
             **more,
         )
-        self._swing(_json(pointer).ljust(self._place.padded_to), seen)
+        self._swing(_of_length(pointer, self._place.padded_to), seen)
         return pointer
 
     def _before(self, seen: Content | None, instead_of: str | EllipsisType | None) -> Pointer | None:
@@ -256,6 +256,15 @@ class Snapshots:
         if (before and before.snapshot) != instead_of:
             raise _overtaken(before)
         return before
+
+    def _ceased(self, before: Pointer | None, name: str, at: str) -> dict[str, str]:
+        """Which snapshots were live until when, as far as they are there and anybody may still be reading them."""
+        if before is None:
+            return {}
+        ceased = {**before.was_live_until, before.snapshot: at}
+        horizon = _instant(at) - _REMEMBERED
+        recent = {one: until for one, until in ceased.items() if one != name and _instant(until) > horizon}
+        return {one: until for one, until in recent.items() if self.is_complete(one)}
 
     def _swing(self, data: bytes, seen: Content | None) -> None:
         """Twice at the most: after an answer that says nothing, or that may be to our own first try, look."""
@@ -343,13 +352,14 @@ def _overtaken(live: Pointer | None) -> HeldError:
     )
 
 
-def _ceased(before: Pointer | None, name: str, at: str) -> dict[str, str]:
-    """Which snapshots were live until when, as far as anybody may still be reading them."""
-    if before is None:
-        return {}
-    ceased = {**before.was_live_until, before.snapshot: at}
-    horizon = _instant(at) - _REMEMBERED
-    return {one: until for one, until in ceased.items() if one != name and _instant(until) > horizon}
+def _of_length(pointer: Pointer, length: int) -> bytes:
+    """The pointer's text, so long where the place asks for that: of what does not fit, who ceased first is left out."""
+    text = _json(pointer)
+    while length and len(text) > length and pointer.was_live_until:
+        first = min(pointer.was_live_until, key=lambda one: _instant(pointer.was_live_until[one]))
+        pointer.was_live_until.pop(first)
+        text = _json(pointer)
+    return text.ljust(length)
 
 
 def _kept(live: Pointer | None, whole: list[str], retention: Retention, now: datetime) -> set[str]:

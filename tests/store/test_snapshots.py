@@ -262,9 +262,40 @@ def test_what_was_live_a_moment_ago_stays_for_its_readers(snapshots: Snapshots, 
 
 def test_the_pointer_forgets_what_ceased_long_ago(snapshots: Snapshots) -> None:
     """The list of former live snapshots does not grow, and never holds the live one."""
+    for name in NAMES:
+        make(snapshots, name)
     for day, name in enumerate([*NAMES, NAMES[3]]):
         pointer = snapshots.point(name, (LATER + timedelta(days=4 * day)).isoformat())
     assert sorted(pointer.was_live_until) == [NAMES[4]]
+
+
+def test_the_pointer_forgets_what_was_removed(snapshots: Snapshots) -> None:
+    """Nobody reads what is gone."""
+    for hour, name in enumerate(NAMES[:3]):
+        make(snapshots, name)
+        snapshots.point(name, (LATER + timedelta(hours=hour)).isoformat())
+    assert snapshots.forget(Retention(1), LATER + timedelta(days=30)) == NAMES[:2]
+    make(snapshots, NAMES[3])
+    pointer = snapshots.point(NAMES[3], (LATER + timedelta(days=1)).isoformat())
+    assert sorted(pointer.was_live_until) == [NAMES[2]]
+
+
+def test_the_pointer_keeps_its_length(tmp_path: Path) -> None:
+    """However many snapshots went live within the days that it remembers: the oldest of them are left out first."""
+
+    class Padded(LocalFolder):
+        padded_to = 4096
+
+    snapshots = Snapshots(Padded(tmp_path))
+    names = [f"2026-11-20T{second:06d}Z" for second in range(120)]
+    for minute, name in enumerate(names):
+        make(snapshots, name)
+        pointer = snapshots.point(name, (LATER + timedelta(minutes=minute)).isoformat())
+        assert (tmp_path / "current.json").stat().st_size == 4096
+    assert snapshots.current() == pointer
+    kept = sorted(pointer.was_live_until)
+    assert kept == names[-1 - len(kept) : -1]
+    assert len(kept) > 40
 
 
 def test_retention_sweeps_what_deaths_left(snapshots: Snapshots, place: Place) -> None:
