@@ -27,6 +27,7 @@ from pipeline.merge import (
     TableInputs,
     codes_in,
     files,
+    groups,
     merge_table,
     part_paths,
     runs,
@@ -248,7 +249,7 @@ def test_a_flipped_bit_in_the_last_snapshot_is_told(export: Export) -> None:
 def test_a_full_file_is_followed_by_the_next(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are rotated at their size; no row is lost or doubled, and no file but a lone one is empty."""
     monkeypatch.setattr(files, "FILE_BYTES", 2_000)
-    monkeypatch.setattr(files, "ROW_GROUP_BYTES", 1)
+    monkeypatch.setattr(groups, "WAITING_BYTES", 1)
     monkeypatch.setattr(table, "SOURCES_BYTES", 1)  # batches of 1,024 rows, the fewest there are
     expected = [(one, f"text {one * 7919 % 10_007}") for one in range(10_000)]
     export.add_previous(expected[::2])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -236,8 +237,29 @@ def test_the_first_error_ends_all_merges() -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        side_by_side({"a": Merge(2, endless), "b": Merge(1, broken), "c": Merge(0, endless)})
-    assert side.ABREAST == 2
+        side_by_side({"a": Merge(2, endless), "b": Merge(0, broken), "c": Merge(1, endless)})
+
+
+def test_only_small_tables_are_merged_beside_another() -> None:
+    """Memory is that of one large table, however many there are."""
+    under_way: set[str] = set()
+    seen: list[set[str]] = []
+
+    def named(name: str) -> Any:
+        def work(_: Any) -> str:
+            under_way.add(name)
+            seen.append(set(under_way))
+            time.sleep(0.01)
+            under_way.remove(name)
+            return name
+
+        return work
+
+    sizes = {"large a": side.SMALL_BYTES, "large b": side.SMALL_BYTES + 1, "small c": 1, "small d": 2}
+    merges = {name: Merge(size, named(name)) for name, size in sizes.items()}
+    assert list(side_by_side(merges)) == list(sizes)
+    assert {"large b", "small c"} in seen
+    assert not any({"large a", "large b"} <= one for one in seen)
 
 
 def test_results_come_in_the_order_of_the_tables() -> None:

@@ -24,6 +24,8 @@ WINDOW_CUSTOMERS = 800
 """Of those asked tonight, in one window."""
 WINDOW_KNOWN = 16_384
 """Of all listed, in one window: a night that asked few of many is not to read all of the last snapshot."""
+BATCH_ROWS = 16_384
+"""So many rows are in memory at once, before the sample's are picked: a row group would be hundreds of MB."""
 ROWS_EACH = 20
 """Of one customer and table, more are not looked at: a member with a thousand promotions would outvote the others."""
 
@@ -69,8 +71,11 @@ def _rows_in(path: Path, sample: Sample) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             groups = [number for number in range(file.num_row_groups) if _concerns(file, number, sample)]
-            found = [_of_sample(file.read_row_group(number), sample) for number in groups]
-            return pa.concat_tables([file.schema_arrow.empty_table(), *found])
+            batches = file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False)
+            found = [only(pa.Table.from_batches([batch]), sample.customers) for batch in batches]
+            return pa.concat_tables(
+                [file.schema_arrow.empty_table(), *(rows for rows in found if rows.num_rows)]
+            )
     except (OSError, pa.ArrowInvalid) as exc:
         raise StorageError(
             f"Cannot read {path}: {exc}", "`capillary-export rollback` points at the snapshot before."
@@ -84,10 +89,6 @@ def _concerns(file: pq.ParquetFile, number: int, sample: Sample) -> bool:
     first: Any = statistics.min
     last: Any = statistics.max
     return sample.overlaps(first, last)
-
-
-def _of_sample(rows: pa.Table, sample: Sample) -> pa.Table:
-    return only(rows, sample.customers)
 
 
 def ids_of(rows: pa.Table) -> Ints:

@@ -5,7 +5,8 @@ number of bytes in memory. Tonight's parts become few sorted runs first (`runs`)
 decided once for the night (`leaving`); what that changed can be told beside the table (`changes`).
 """
 
-from pipeline.merge.files import ROW_GROUP_BYTES, write_files
+from pipeline.merge.files import write_files
+from pipeline.merge.groups import ROW_GROUP_BYTES
 from pipeline.merge.leaving import Leaves, Leaving, codes_in
 from pipeline.merge.sources import part_paths
 from pipeline.merge.table import Changed, MergedTable, TableInputs, merge_table

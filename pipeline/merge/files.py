@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.merge.groups import TableFileWriter
 from pipeline.merge.sources import Batches
 from pipeline.store.atomic import make_folder, storage_errors, sync_file, sync_folder
-from pipeline.store.parquet import TableFileWriter, fingerprint
+from pipeline.store.parquet import fingerprint
 from pipeline.store.snapshots import ManifestFile, ManifestTable
 
-ROW_GROUP_BYTES = 32 << 20
-"""So many bytes of rows, as they are in memory, become a row group."""
 FILE_BYTES = 256 << 20
 """A file's size, about: a table below 1.5 times that has one file, a larger one files of 128 to 512 MB."""
 
@@ -106,7 +105,7 @@ class TableFiles:
             if self._open is not None and self._open[0].bytes >= self._full_bytes:
                 self._finish(*self._open)
             _, writer = self._open or self._begin()
-            writer.write([batch])
+            writer.write(batch)
 
     def close(self) -> None:
         """Finish the last file; a table without rows gets one without."""
@@ -134,7 +133,7 @@ class TableFiles:
 
     def _begin(self) -> tuple[_HashingFile, TableFileWriter]:
         sink = _HashingFile(self._folder / f"part-{len(self._files):05d}.parquet")
-        self._open = sink, TableFileWriter(sink, self._schema, self._compression, ROW_GROUP_BYTES)
+        self._open = sink, TableFileWriter(sink, self._schema, self._compression)
         return self._open
 
     def _finish(self, sink: _HashingFile, writer: TableFileWriter) -> None:
