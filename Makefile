@@ -21,10 +21,24 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@touch $@
 
+READERS := tests/.readers
+
+readers: $(READERS)/.set-up ## DuckDB with its extensions for Delta Lake and Iceberg, in an environment of its own: the tests read with it
+
+$(READERS)/.set-up: tests/formats/readers.txt
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python "$(PYTHON)" $(READERS) && \
+	  VIRTUAL_ENV=$(READERS) uv pip install --quiet -r tests/formats/readers.txt; \
+	else \
+	  "$(PYTHON)" -m venv $(READERS) && \
+	  $(READERS)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/formats/readers.txt; \
+	fi
+	@touch $@
+
 demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a minute
 	$(BIN)/capillary-export demo
 
-test: setup ## All tests but the long matrices (those run in their short form)
+test: setup readers ## All tests but the long matrices (those run in their short form)
 	$(BIN)/python -m pytest -n 2
 
 check: setup ## Format, lint, types, import rules
@@ -67,6 +81,9 @@ bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger 
 bench-merge: setup ## A last snapshot of 2 million customers and a night of a tenth: seconds, memory, µs a customer (bench/MERGE.md, 4 minutes)
 	$(BIN)/python -m bench.merge
 
+bench-formats: setup ## A night's commit to a Delta Lake and an Iceberg table: files adopted, rows written anew, changes merged in (bench/FORMATS.md)
+	$(BIN)/python -m bench.formats
+
 bench-quota: setup ## How much of the quota is used, and that no window is too full: bench/QUOTA.md (4 minutes)
 	$(BIN)/python -m bench.quota
 
@@ -88,6 +105,6 @@ sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
 
 clean: ## Away with what can be made again
-	rm -rf $(VENV) .airflow dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(READERS) .airflow dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -43,6 +43,8 @@ EVENTS = {
     "snapshot.published": Event("info", "readers see tonight's snapshot"),
     "snapshot.held": Event("warning", "the snapshot is not published, and why"),
     "snapshot.followed": Event("info", "the page and the retention are done"),
+    "tables.reached": Event("info", "every Delta Lake or Iceberg table is at the live snapshot"),
+    "tables.behind": Event("warning", "some Delta Lake or Iceberg tables are not at the live snapshot"),
     "night.unchanged": Event("info", "there was nothing to do"),
     "night.stopped": Event("warning", "the night stops before its end; `run` goes on"),
     "night.failed": Event("error", "the run ends with an error"),

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.errors import StorageError
-from pipeline.store.snapshots import open_snapshots
+from pipeline.store.lakehouse import no_run, read_marker
+from pipeline.store.snapshots import Pointer, Snapshots, open_snapshots
 from pipeline.store.workspace import NightFolder, Workspace
 
 UNDER_WAY = ("started", "fetching")
@@ -35,10 +36,25 @@ def status_of(config: Config, now: datetime | None = None) -> dict[str, Any]:
 
 def _live(config: Config) -> dict[str, Any]:
     try:
-        live = open_snapshots(config).current()
+        snapshots = open_snapshots(config)
+        live = snapshots.current()
+        tables = _lakehouse(config, snapshots, live)
     except StorageError as exc:
-        return {"live": None, "trouble": f"{exc.message} {exc.hint}".strip()}
-    return {"live": live.model_dump() if live else None, "trouble": None}
+        return {"live": None, "lakehouse": None, "trouble": f"{exc.message} {exc.hint}".strip()}
+    return {"live": live.model_dump() if live else None, "lakehouse": tables, "trouble": None}
+
+
+def _lakehouse(config: Config, snapshots: Snapshots, live: Pointer | None) -> dict[str, Any] | None:
+    """Which run the tables of Delta Lake or Iceberg have reached, as `lakehouse.json` tells; None without such tables.
+
+    `whole` is whether it is the live snapshot; before the first run, `snapshot` is empty.
+    """
+    if config.output.format == "parquet":
+        return None
+    marker = read_marker(snapshots.place) or no_run(config.output.format)
+    versions = {name: table.version for name, table in marker.tables.items()}
+    about = {"format": marker.format, "snapshot": marker.snapshot, "reached_at": marker.reached_at}
+    return {**about, "whole": live is not None and live.snapshot == marker.snapshot, "versions": versions}
 
 
 def _disk(config: Config) -> dict[str, int] | None:

@@ -37,6 +37,7 @@ TOGETHER = (
     "tests/death/test_clock.py",
     "tests/death/test_fence.py",
     "tests/death/test_matrix.py",
+    "tests/formats/test_stores.py",
     "tests/store/test_snapshots.py",
     "tests/test_ddl.py",
     "tests/test_demo.py",

@@ -13,11 +13,14 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 BUCKET = "lake"
+WAREHOUSE = "warehouse"
+"""The bucket of Iceberg tables, which its REST catalog knows."""
 WRITER, READER = ("writer", "writers-secret"), ("reader", "readers-secret")
 PROGRAM = Path(sys.executable).with_name("weed")
 _PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc"),
     *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc", "admin.port", "admin.port.grpc"),
+    "s3.port.iceberg",
 )
 
 
@@ -35,6 +38,11 @@ class Weed:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.ports['s3.port']}"
+
+    @property
+    def catalog(self) -> str:
+        """The Iceberg REST catalog."""
+        return f"http://127.0.0.1:{self.ports['s3.port.iceberg']}"
 
     def environ(self, who: tuple[str, str] = WRITER) -> dict[str, str]:
         """What a client finds in its environment."""
@@ -58,7 +66,7 @@ class Weed:
                 f"-bucket={BUCKET}",
             ),
             *("-master.telemetry=false", "-webdav=false", "-admin.ui=false", "-s3.iam=false"),
-            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
+            *(f"-tableBucket={WAREHOUSE}", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
             *(f"-s3.config={self.root / 'identities.json'}", f"-s3.localSocket={self.root / 's3'}"),
             *(f"-filer.localSocket={self.root / 'filer'}",),
             *(f"-{name}={port}" for name, port in self.ports.items()),

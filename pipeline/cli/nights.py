@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
-from pipeline import publish
+from pipeline import formats, publish
 from pipeline.blocks import TABLES
 from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
-from pipeline.cli.results import exit_code, result_json, result_text
+from pipeline.cli.results import exit_code, reached_text, result_json, result_text, tables_exit_code
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import last_night, progress_rows, status_lines
 from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
-from pipeline.config import parse_clock_time
+from pipeline.config import Config, parse_clock_time
 from pipeline.errors import Exit, UsageError
 from pipeline.night import NightPage, Options, plan_night, publish_night, rebuild_night
+from pipeline.night.lakehouse import bring_tables
 from pipeline.notify import run_and_tell, tell_published
 from pipeline.screen import screen_for
 from pipeline.status import status_of
@@ -149,7 +150,8 @@ def publish_(
     manifest = publish_night(settings, wanted, reason if force else None, datetime.now(UTC))
     print_out(f"{manifest.snapshot} is live.")
     tell_published(settings, config, manifest, reason if force else None)
-    return 0
+    with Workspace(settings.work.path).lock():
+        return _bring_tables(settings)
 
 
 @app.command(epilog="Example: capillary-export rollback nightly.yaml")
@@ -162,8 +164,17 @@ def rollback(
 ) -> int:
     """Point at an older snapshot."""
     settings = load(config, set_)
+    formats.require(settings)
     with Workspace(settings.work.path).lock():
         pointer = publish.roll_back(open_snapshots(settings), to, datetime.now(UTC))
         History(settings.work.path).withdraw(after=pointer.snapshot)
-    print_out(f"{pointer.snapshot} is live.")
-    return 0
+        print_out(f"{pointer.snapshot} is live.")
+        return _bring_tables(settings)
+
+
+def _bring_tables(config: Config) -> int:
+    """The tables of `output.format`, at the snapshot that is live now; gives the exit code."""
+    reached = bring_tables(config, open_snapshots(config), datetime.now(UTC))
+    if reached is not None:
+        print_out(reached_text(reached))
+    return tables_exit_code(reached)

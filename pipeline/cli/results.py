@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cli.showing import as_grid
 from pipeline.errors import Exit
+from pipeline.formats import Reached
 from pipeline.night import Result
 
 
@@ -17,6 +18,8 @@ def exit_code(result: Result, *, published_ok: bool = False) -> int:
     """
     if result.held:
         return int(Exit.HELD)
+    if tables_exit_code(result.tables):
+        return tables_exit_code(result.tables)
     if published_ok and result.live:
         return int(Exit.OK)
     if result.unchanged and result.plan is not None and result.plan.due and result.plan.fits == 0:
@@ -41,13 +44,55 @@ def result_json(result: Result, notices: Sequence[str] = ()) -> dict[str, Any]:
         "outcomes": manifest.outcomes if manifest else None,
         "calls": manifest.calls if manifest else None,
         "tables": {name: table.rows for name, table in manifest.tables.items()} if manifest else None,
+        "lakehouse": reached_json(result.tables),
     }
+
+
+def tables_exit_code(reached: Reached | None) -> int:
+    """Tables that are behind for trouble are a storage trouble; those that another publisher takes on are none."""
+    in_trouble = reached is not None and (reached.failed or reached.unknown)
+    return int(Exit.STORAGE) if in_trouble else int(Exit.OK)
+
+
+def reached_json(reached: Reached | None) -> dict[str, Any] | None:
+    """How far the Delta Lake or Iceberg tables are; None where there are none."""
+    if reached is None:
+        return None
+    return {
+        "format": reached.format,
+        "snapshot": reached.snapshot,
+        "whole": reached.is_whole,
+        "versions": {name: table.version for name, table in reached.tables.items()},
+        "committed": reached.committed,
+        "failed": reached.failed,
+        "unknown": reached.unknown,
+        "behind": reached.behind,
+    }
+
+
+def reached_text(reached: Reached) -> str:
+    """The same for people: what is done, what failed, what nobody knows, and who goes on."""
+    count, snapshot = len(reached.tables), reached.snapshot
+    if reached.is_whole:
+        return f"{reached.format}: {count} tables are at {snapshot}, {len(reached.committed)} of them committed now."
+    lines = [f"{reached.format}: {count} tables are at {snapshot or 'the live snapshot'}, others are not:"]
+    lines += [f"  {name} failed: {why}" for name, why in reached.failed.items()]
+    lines += [f"  {name} is unknown: {why}" for name, why in reached.unknown.items()]
+    if reached.behind:
+        lines.append(f"  {len(reached.behind)} keep their last version: {', '.join(reached.behind)}")
+    if reached.overtaken:
+        lines.append(f"  Another publisher was first: {reached.overtaken}, and brings the tables there.")
+    else:
+        lines.append(
+            f"The Parquet snapshot is live all the same. `run` goes on with the tables. {reached.hint}".strip()
+        )
+    return "\n".join(lines)
 
 
 def result_text(result: Result) -> Any:
     """How a night ended, for people."""
     if result.manifest is None:
-        return _unchanged_text(result)
+        return "\n".join([_unchanged_text(result), *_of_tables(result)])
     tables = [(name, f"{table.rows:,}") for name, table in result.manifest.tables.items()]
     return _joined(as_grid(("table", "rows"), tables), _account(result), _ending(result))
 
@@ -59,6 +104,10 @@ def _unchanged_text(result: Result) -> str:
         "its snapshot is live" if result.live else "its snapshot is not the live one (`publish` makes it so)"
     )
     return f"Night {result.night}: nothing to do, {done} and {live}."
+
+
+def _of_tables(result: Result) -> list[str]:
+    return [reached_text(result.tables)] if result.tables else []
 
 
 def _joined(*parts: Any) -> Any:
@@ -87,6 +136,7 @@ def _ending(result: Result) -> str:
         lines.append(f"HELD. {result.held.message} {result.held.hint}")
     elif result.live:
         lines.append(f"Published: {result.folder}")
+        lines += _of_tables(result)
         lines += [f"But afterwards: {result.remark}"] if result.remark else []
     else:
         lines.append(

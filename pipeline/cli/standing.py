@@ -21,6 +21,10 @@ def status_lines(found: dict[str, Any]) -> list[str]:
     lines = [f"Live: {live['snapshot']}, published {live['published_at']}" if live else "Live: nothing yet"]
     if found["trouble"]:
         lines = [f"Live: not known. {found['trouble']}"]
+    if tables := found["lakehouse"]:
+        behind = "" if tables["whole"] else "; some are on their way to the live snapshot: `run` goes on"
+        count, run = len(tables["versions"]), tables["snapshot"] or "no run"
+        lines.append(f"{tables['format']}: {count} tables at {run}{behind}")
     night = next((one for one in found["nights"] if one["is_running"]), None)
     if night is not None:
         step = night["step"]

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.api import ApiConfig, ApiParams, BasicAuthConfig, OAuthConfig
+from pipeline.config.catalog import CatalogConfig, RestCatalogConfig, SqlCatalogConfig
 from pipeline.config.checks import CHECKS, ChecksConfig
 from pipeline.config.ids import IdsConfig
 from pipeline.config.mistakes import all_mistakes
@@ -30,6 +31,7 @@ __all__ = [
     "ApiConfig",
     "ApiParams",
     "BasicAuthConfig",
+    "CatalogConfig",
     "ChecksConfig",
     "Config",
     "EmailConfig",
@@ -43,8 +45,10 @@ __all__ = [
     "OutputConfig",
     "PlanConfig",
     "QuotaConfig",
+    "RestCatalogConfig",
     "RetryConfig",
     "SnapshotConfig",
+    "SqlCatalogConfig",
     "WebhookConfig",
     "WindowConfig",
     "WorkConfig",
@@ -88,7 +92,9 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     ids = config.ids.model_copy(update={"paths": [_absolute(base, path) for path in config.ids.paths]})
     work = config.work.model_copy(update={"path": Path(_absolute(base, str(config.work.path)))})
     url = config.output.url
-    output = config.output.model_copy(update={"url": url if "://" in url else _absolute(base, url)})
+    output = config.output.model_copy(
+        update={"url": url if "://" in url else _absolute(base, url), "catalog": _catalog(config, base)}
+    )
     key = "password_file" if isinstance(config.api.auth, BasicAuthConfig) else "secret_file"
     secret_file: Path | None = getattr(config.api.auth, key)
     auth = config.api.auth.model_copy(update={key: secret_file and base / _expanded(secret_file)})
@@ -111,6 +117,14 @@ def _hook_with_absolute_paths(hook: HookConfig, base: Path) -> HookConfig:
             update={"password_file": base / _expanded(hook.email.password_file)}
         )
     return hook.model_copy(update=changed)
+
+
+def _catalog(config: Config, base: Path) -> CatalogConfig | None:
+    catalog = config.output.catalog
+    if not isinstance(catalog, RestCatalogConfig):
+        return catalog
+    files = {name: getattr(catalog, name) for name in ("credential_file", "token_file")}
+    return catalog.model_copy(update={name: file and base / _expanded(file) for name, file in files.items()})
 
 
 def _absolute(base: Path, path: str) -> str:

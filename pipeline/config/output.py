@@ -13,6 +13,7 @@ from pydantic import (
     field_validator,
 )
 
+from pipeline.config.catalog import CatalogConfig
 from pipeline.config.values import A_WEEK_S, Number, Seconds, Section, Whole, Word, is_loopback, with_nearest
 
 OBJECT_STORES = ("s3", "gs", "az", "abfs", "abfss")
@@ -42,6 +43,8 @@ class OutputConfig(Section):
     """Where the tables go."""
 
     url: Word = "export"
+    format: Literal["parquet", "delta", "iceberg"] = "parquet"
+    catalog: CatalogConfig | None = Field(None, validate_default=True)
     tables: Literal["all"] | list[str] = "all"
     keep_snapshots: Whole = Field(7, ge=1)
     keep_days: Number = Field(0, ge=0)
@@ -65,6 +68,21 @@ class OutputConfig(Section):
         if parts.query or parts.fragment or parts.password or ("@" in rest and "abfs" not in scheme):
             raise ValueError("must hold no key, user or query: credentials come from the environment")
         return value.rstrip("/")
+
+    @field_validator("catalog")
+    @classmethod
+    def _belongs_to_the_format(
+        cls, value: CatalogConfig | None, info: ValidationInfo
+    ) -> CatalogConfig | None:
+        """A catalog is Iceberg's; on a disk it has one of its own where none is named."""
+        kind, url = info.data.get("format"), info.data.get("url", "")
+        if value is not None and kind in ("parquet", "delta"):
+            raise ValueError("is for format: iceberg only")
+        if value is None and kind == "iceberg" and "://" in url:
+            raise ValueError(
+                "must be given where the tables lie in an object store: {kind: rest, uri: …} or sql"
+            )
+        return value
 
     @field_validator("tables", "drift")
     @classmethod

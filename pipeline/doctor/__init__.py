@@ -13,7 +13,13 @@ from pipeline.doctor.lists import look_at_ids
 from pipeline.doctor.machine import look_at_disk, look_at_machine, look_at_memory, look_at_time_zone
 from pipeline.doctor.network import look_at_host, look_at_name, look_at_tls
 from pipeline.doctor.pace import look_at_quota, look_at_window
-from pipeline.doctor.places import look_at_lock, look_at_nights, look_at_output, look_at_workspace
+from pipeline.doctor.places import (
+    look_at_lock,
+    look_at_nights,
+    look_at_output,
+    look_at_tables,
+    look_at_workspace,
+)
 from pipeline.errors import ExportError
 
 __all__ = ["Finding", "Level", "examine"]
@@ -27,6 +33,7 @@ HERE: dict[str, Look] = {
     "lock": look_at_lock,
     "nights": look_at_nights,
     "output": look_at_output,
+    "tables": look_at_tables,
     "disk": look_at_disk,
     "memory": look_at_memory,
     "time zone": look_at_time_zone,

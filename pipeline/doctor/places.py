@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pipeline.doctor.case import Case
 from pipeline.doctor.finding import Finding, fine, harmless, warned
 from pipeline.errors import StorageError
+from pipeline.formats import open_tables
 from pipeline.store.atomic import make_folder, storage_errors
 from pipeline.store.snapshots import open_snapshots
 from pipeline.store.workspace import PRIVATE, NightFolder, NightState
@@ -31,6 +32,13 @@ def look_at_output(case: Case) -> Iterator[Finding]:
     live = snapshots.current()
     told = f"{live.snapshot} is live" if live else "nothing is live yet"
     yield fine("output", f"{snapshots.url} can be written; {told}")
+
+
+def look_at_tables(case: Case) -> Iterator[Finding]:
+    """The tables of `output.format`: the library, the catalog, whether a table can be looked at."""
+    tables = open_tables(case.config, open_snapshots(case.config))
+    if tables is not None:
+        yield fine("tables", f"{tables.name}: {tables.check()}")
 
 
 def look_at_lock(case: Case) -> Iterator[Finding]:

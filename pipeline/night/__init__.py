@@ -9,13 +9,14 @@ from datetime import date, datetime
 import numpy as np
 from pydantic import SecretStr
 
-from pipeline import publish
+from pipeline import formats, publish
 from pipeline.config import Config
 from pipeline.errors import ExportError, HelperError, StoppedError, StorageError, UsageError
 from pipeline.ids import IdReader
 from pipeline.night.asking import Asked, embed_of, fetch_tonight
 from pipeline.night.checking import keep_as_good
 from pipeline.night.known import knowledge_for
+from pipeline.night.lakehouse import bring_formats, catch_up
 from pipeline.night.listing import csv_spec
 from pipeline.night.opening import mend, normalize_what_is_left, open_night, which_night
 from pipeline.night.page import NightPage, try_page
@@ -47,6 +48,7 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
     Raises the errors of `errors.py`; a stop that still published, and a hold, are told in the result.
     """
     secret = config.secret()
+    formats.require(config)
     open_snapshots(config).check()
     workspace = Workspace(config.work.path)
     with workspace.lock() as lock:
@@ -61,6 +63,7 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
 def _go_on(night: Night, secret: SecretStr) -> Result:
     """The steps of the night, in order."""
     find_out(night)
+    catch_up(night)
     normalize_what_is_left(night)
     night.begins("reading", f"night {night.folder.night}: reading the IDs")
     list_tonight(night)
@@ -72,7 +75,9 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
         again = second_looks(night, ledger, plan)
         if not len(again) and nothing_to_do(night, ledger, plan):
             night.tell("night.unchanged", due=plan.due)
-            return Result(night.folder.night, unchanged=True, live=is_live(night), plan=plan)
+            result = Result(night.folder.night, unchanged=True, live=is_live(night), plan=plan)
+            bring_formats(night, result)
+            return result
         try:
             fetch_tonight(night, Asked(due, again, plan), secret)
             return build_and_publish(night, plan)
@@ -115,6 +120,7 @@ def plan_night(config: Config, options: Options, learned: Learned | None = None)
 
 def publish_night(config: Config, night: date, reason: str | None, now: datetime) -> Manifest:
     """Swing the pointer to a night's held snapshot. Raises UsageError, HeldError."""
+    formats.require(config)
     workspace = Workspace(config.work.path)
     with workspace.lock():
         folder = workspace.night(night)
@@ -140,6 +146,7 @@ def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
     They become live where this night's are; those of another night wait for `publish`.
     """
     assert options.night is not None
+    formats.require(config)
     workspace = Workspace(config.work.path)
     with workspace.lock() as lock:
         folder = workspace.night(options.night)

@@ -9,6 +9,7 @@ from pipeline.blocks import TABLES, accounts
 from pipeline.errors import HeldError, StorageError
 from pipeline.night.checking import check_rows, keep_as_good
 from pipeline.night.known import remember
+from pipeline.night.lakehouse import bring_formats, tidy_formats
 from pipeline.night.learned import measure
 from pipeline.night.listing import listed_ids
 from pipeline.night.page import try_page
@@ -164,21 +165,29 @@ def _note_published(night: Night, forced_reason: str = "") -> None:
 
 
 def _follow_up(night: Night, result: Result) -> None:
-    """The retention and the page. Trouble here is a remark: the night is done, and its data where it belongs."""
-    output, snapshots = night.config.output, night.snapshots
+    """The tables of `output.format`, the retention, the page.
+
+    Trouble here is a remark, and tables that are behind a result: the night is done, and its data where it belongs.
+    """
     remarks = []
     if result.live:
-        try:
-            retention = Retention(output.keep_snapshots, output.keep_days, output.grace)
-            snapshots.forget(retention, night.options.now())
-        except StorageError as exc:
-            remarks.append(str(exc))
+        for step in (bring_formats, _forget_snapshots, tidy_formats):
+            try:
+                step(night, result)
+            except StorageError as exc:
+                remarks.append(str(exc))
         remember(night)
         night.workspace.forget_nights(night.config.work.keep_nights)
     night.screen.step("making the morning page")
     remarks.append(try_page(night.config, night.folder.night, night.options.now()))
-    result.remark = " ".join(filter(None, remarks))
+    result.remark = " ".join(filter(None, [result.remark, *remarks]))
     night.tell("snapshot.followed", remark=result.remark or None)
+
+
+def _forget_snapshots(night: Night, _result: Result) -> None:
+    output = night.config.output
+    retention = Retention(output.keep_snapshots, output.keep_days, output.grace)
+    night.snapshots.forget(retention, night.options.now())
 
 
 def nothing_to_do(night: Night, ledger: Ledger, plan: Plan) -> bool:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.config import Config
 from pipeline.errors import HeldError, StoppedError, StorageError
+from pipeline.formats import Reached
 from pipeline.plan import Plan
 from pipeline.stats import Tally
 from pipeline.store.atomic import write_quickly
@@ -56,7 +57,8 @@ class Options:
 class Result:
     """How the night ended. `manifest` is the snapshot made, `live` whether readers see it.
 
-    `folder` is its path or URL; `remark` what went wrong after the commit point, if anything did.
+    `folder` is its path or URL; `remark` what went wrong after the commit point, if anything did; `tables` how far
+    those of `output.format` are.
     """
 
     night: date
@@ -68,6 +70,7 @@ class Result:
     stopped: StoppedError | None = None
     held: HeldError | None = None
     plan: Plan | None = None
+    tables: Reached | None = None  # of Delta Lake or Iceberg
 
 
 @dataclass
@@ -84,6 +87,9 @@ class Night:
     stopped: StoppedError | None = field(default=None)
     helper_bytes: int = 0  # the second process's peak
     unseen: list[tuple[float, int]] = field(default_factory=list)  # when and how many calls no journal has
+    caught_up: list[str] = field(
+        default_factory=list
+    )  # tables of `output.format` that an earlier run had left behind
     mended: int = 0  # how often the second process died for no reason that was found
 
     @property

@@ -190,13 +190,30 @@ def _did_it_publish(facts: Facts, clock: Clock) -> Answer:
     if facts.status is Status.PUBLISHED:
         at = f" at {clock.moment(facts.published_at, facts.night)}" if facts.published_at else ""
         rows = of_things(sum(facts.rows.values()), "row")
-        more = f"Snapshot {facts.snapshot} is live: {rows} in {len(facts.rows)} tables."
-        return Answer(question, f"Yes{at}.", more, "good", "tables")
+        more = f"Snapshot {facts.snapshot} is live: {rows} in {len(facts.rows)} tables. {_of_tables(facts)}".strip()
+        return Answer(question, f"Yes{at}.", more, "warn" if _are_behind(facts) else "good", "tables")
     live = f"Readers see {facts.live}." if facts.live else "Readers see nothing yet."
     if facts.status is Status.SUPERSEDED:
         return Answer(question, "Yes, but another snapshot is live now.", live, "warn")
     word = "Not yet." if facts.status is Status.RUNNING else "No."
     return Answer(question, word, live, "busy" if facts.status is Status.RUNNING else "bad")
+
+
+def _are_behind(facts: Facts) -> bool:
+    return facts.tables_of is not None and facts.tables_of.snapshot != facts.live
+
+
+def _of_tables(facts: Facts) -> str:
+    """The tables of Delta Lake or Iceberg, where there are such."""
+    tables = facts.tables_of
+    if tables is None:
+        return ""
+    count = of_things(len(tables.tables), f"{tables.format} table")
+    if not tables.snapshot:
+        return f"No {tables.format} table is at it yet; `run` goes on with them."
+    if _are_behind(facts):
+        return f"{count}: some are still at {tables.snapshot}; `run` goes on with them."
+    return f"{count} are at it, too."
 
 
 def _why_not(facts: Facts) -> Answer:

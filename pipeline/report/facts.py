@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pipeline.outcome import Outcome
+from pipeline.store.lakehouse import Marker
 from pipeline.store.snapshots import ManifestCheck
 from pipeline.store.workspace import IdCounts
 
@@ -160,6 +161,7 @@ class Facts:
     ended_at: datetime | None = None
     snapshot: str = ""
     live: str = ""
+    tables_of: Marker | None = None  # which run the tables of Delta Lake or Iceberg have reached
     published_at: datetime | None = None
     forced_reason: str = ""
     export: str = ""

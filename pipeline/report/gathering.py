@@ -21,6 +21,7 @@ from pipeline.errors import ExportError
 from pipeline.outcome import Outcome
 from pipeline.report.calls import NightCalls, Sums
 from pipeline.report.facts import Age, Before, Drift, Facts, ReasonCount, Series, Spent, Status
+from pipeline.store.lakehouse import no_run, read_marker
 from pipeline.store.parquet import read_batches
 from pipeline.store.snapshots import Manifest, Pointer, Snapshots
 from pipeline.store.workspace import NightFolder, NightState
@@ -86,6 +87,9 @@ def gather(source: Source) -> Facts:
         rejects=source.read("The rejected values", lambda: _rejects(source, manifest), []),
         rejected_rows=source.read("The rejected rows", lambda: _rejected_rows(source), []),
     )
+    if source.config.output.format != "parquet":
+        marker = source.read("The tables' versions", lambda: read_marker(source.snapshots.place), None)
+        facts = replace(facts, tables_of=marker or no_run(source.config.output.format))
     return replace(facts, missing=tuple(dict.fromkeys(source.missing)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import StorageError, TakenError
 from pipeline.store.atomic import copy_file, make_folder, storage_errors, sync_folder, write_atomically
@@ -45,6 +46,11 @@ class LocalFolder:
             if isinstance(exc.__cause__, FileNotFoundError):
                 return None
             raise
+
+    def open(self, path: str) -> BinaryIO:
+        """A finished file, to read here and there."""
+        with storage_errors("read", self.root / path):
+            return (self.root / path).open("rb")
 
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -96,6 +102,11 @@ class LocalFolder:
             (self.root / folder / first).unlink(missing_ok=True)
             sync_folder(self.root / folder)  # or a power loss brings it back, and what it names is gone
             shutil.rmtree(self.root / folder)
+
+    def drop(self, path: str) -> None:
+        """Remove a file; one that is gone already is fine."""
+        with storage_errors("remove", self.root / path):
+            (self.root / path).unlink(missing_ok=True)
 
     def sweep(self, before: datetime) -> None:
         """Temporary files of writers that died."""

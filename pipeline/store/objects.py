@@ -8,6 +8,7 @@ condition that stays unanswered is told as UnclearError.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shutil
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import obstore
 from obstore import exceptions, store
@@ -36,6 +37,8 @@ REQUEST_TIMEOUT_S = 60.0
 """For one request with its body, which is at the most PIECE_BYTES long."""
 PIECE_BYTES = 16 << 20
 PIECES_AT_ONCE = 3
+FOOTER_BYTES = 64 << 10
+"""So much is read at a time of a file that is read here and there: a Parquet footer, mostly."""
 A_DAY_S = 86_400
 CLAIM = "_begun"
 """The object that takes a new folder's name; of two writers within a second only one can create it."""
@@ -100,6 +103,12 @@ class Bucket:
         except _MissingError:
             return None
 
+    def open(self, path: str) -> BinaryIO:
+        """A finished object, to read here and there by ranges."""
+        with _told("read", self._at(path)):
+            size = obstore.head(self._store, path)["size"]
+        return io.BufferedReader(_Ranges(self._store, self._url, path, size), FOOTER_BYTES)
+
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
         try:
@@ -152,6 +161,10 @@ class Bucket:
         """Some stores mind that an object is gone already, others don't."""
         with suppress(_MissingError), _told("delete", self._at(paths[0] if paths else "")):
             obstore.delete(self._store, paths)
+
+    def drop(self, path: str) -> None:
+        """Remove an object; one that is gone already is fine."""
+        self._delete([path])
 
     def sweep(self, before: datetime) -> None:
         """Probes of checks that died."""
@@ -220,6 +233,36 @@ class Bucket:
 
     def _at(self, path: str) -> str:
         return f"{self._url}/{path}"
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file that is read here and there, each time by a range."""
+
+    def __init__(self, store_: ObjectStore, url: str, path: str, size: int) -> None:
+        self._store, self._url, self._path, self._size, self._at = store_, url, path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._size, self._at + len(buffer))
+        if end <= self._at:
+            return 0
+        with _told("read", f"{self._url}/{self._path}"):
+            found = memoryview(obstore.get_range(self._store, self._path, start=self._at, end=end))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
 
 class _MissingError(StorageError):

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Place(Protocol):
     def read(self, path: str) -> Content | None:
         """A small file; None where there is none."""
 
+    def open(self, path: str) -> BinaryIO:
+        """A finished file to read here and there, such as its last bytes. Nothing is proved."""
+
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
 
@@ -72,6 +75,9 @@ class Place(Protocol):
 
     def remove(self, folder: str, first: str) -> None:
         """Remove a folder and everything in it; the file `first` before all others."""
+
+    def drop(self, path: str) -> None:
+        """Remove a file; one that is gone already is fine."""
 
     def sweep(self, before: datetime) -> None:
         """Remove what deaths before that moment left beside the files."""

@@ -127,6 +127,11 @@ class Snapshots:
         """Where the export lies."""
         return self._place.url
 
+    @property
+    def place(self) -> Place:
+        """The export's folder or prefix itself."""
+        return self._place
+
     def check(self) -> None:
         """Try everything that publishing needs."""
         self._place.check()
@@ -329,12 +334,16 @@ class Snapshots:
 
 def open_snapshots(config: Config) -> Snapshots:
     """The export of a config. Raises StorageError."""
-    url = config.output.url
+    return Snapshots(open_place(config.output.url, config.work.path / "transit"))
+
+
+def open_place(url: str, scratch: Path) -> Place:
+    """A folder, or a prefix in an object store with a local folder for files on their way. Raises StorageError."""
     if "://" not in url:
-        return Snapshots(Path(url))
+        return LocalFolder(Path(url))
     from pipeline.store.objects import Bucket  # an export on a disk does without
 
-    return Snapshots(Bucket(url, config.work.path / "transit", allow_http=allows_http()))
+    return Bucket(url, scratch, allow_http=allows_http())
 
 
 def _folder(name: str) -> str:
