@@ -149,7 +149,8 @@ def told(home: Home, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """What a command says that ends with exit code 7."""
     capsys.readouterr()
     assert main([words[0], str(home.config_path), *words[1:]]) == 7
-    said = capsys.readouterr().err
+    out, err = capsys.readouterr()
+    said = out + err
     assert "Traceback" not in said
     assert "secret" not in said
     return said

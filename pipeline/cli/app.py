@@ -60,7 +60,16 @@ def load(
     if out:
         flags["output.url"] = out if "://" in out else str(Path(out).absolute())
     names = [f"{row['table']}.{row['column']}" for row in dictionary_rows()]
-    return load_config(config, flags=flags, tables=[table.name for table in TABLES], columns=names)
+    settings = load_config(config, flags=flags, tables=[table.name for table in TABLES], columns=names)
+    return _without_catalog(settings) if out else settings
+
+
+def _without_catalog(config: Config) -> Config:
+    """Tables in a catalog are those of the export in the config: a try in another place must not replace their rows."""
+    if config.output.catalog is None:
+        return config
+    output = config.output.model_copy(update={"format": "parquet", "catalog": None})
+    return config.model_copy(update={"output": output})
 
 
 def parse_date(text: str | None) -> date | None:

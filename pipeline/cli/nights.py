@@ -11,7 +11,7 @@ import typer
 from pipeline import formats, publish
 from pipeline.blocks import TABLES
 from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
-from pipeline.cli.results import exit_code, reached_text, result_json, result_text, tables_exit_code
+from pipeline.cli.results import exit_code, result_json, result_text, tables_exit_code
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import last_night, progress_rows, status_lines
 from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
@@ -176,5 +176,5 @@ def _bring_tables(config: Config) -> int:
     """The tables of `output.format`, at the snapshot that is live now; gives the exit code."""
     reached = bring_tables(config, open_snapshots(config), datetime.now(UTC))
     if reached is not None:
-        print_out(reached_text(reached))
+        print_out(reached.told())
     return tables_exit_code(reached)

@@ -70,25 +70,6 @@ def reached_json(reached: Reached | None) -> dict[str, Any] | None:
     }
 
 
-def reached_text(reached: Reached) -> str:
-    """The same for people: what is done, what failed, what nobody knows, and who goes on."""
-    count, snapshot = len(reached.tables), reached.snapshot
-    if reached.is_whole:
-        return f"{reached.format}: {count} tables are at {snapshot}, {len(reached.committed)} of them committed now."
-    lines = [f"{reached.format}: {count} tables are at {snapshot or 'the live snapshot'}, others are not:"]
-    lines += [f"  {name} failed: {why}" for name, why in reached.failed.items()]
-    lines += [f"  {name} is unknown: {why}" for name, why in reached.unknown.items()]
-    if reached.behind:
-        lines.append(f"  {len(reached.behind)} keep their last version: {', '.join(reached.behind)}")
-    if reached.overtaken:
-        lines.append(f"  Another publisher was first: {reached.overtaken}, and brings the tables there.")
-    else:
-        lines.append(
-            f"The Parquet snapshot is live all the same. `run` goes on with the tables. {reached.hint}".strip()
-        )
-    return "\n".join(lines)
-
-
 def result_text(result: Result) -> Any:
     """How a night ended, for people."""
     if result.manifest is None:
@@ -107,7 +88,7 @@ def _unchanged_text(result: Result) -> str:
 
 
 def _of_tables(result: Result) -> list[str]:
-    return [reached_text(result.tables)] if result.tables else []
+    return [result.tables.told()] if result.tables else []
 
 
 def _joined(*parts: Any) -> Any:

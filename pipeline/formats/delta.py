@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipeline.errors import StorageError, TakenError, UnclearError
 from pipeline.formats.base import APPLICATION, SNAPSHOT, Opened, Run, Seen, clash, described
 from pipeline.formats.files import DataFile, Shelf
 from pipeline.formats.words import told
+from pipeline.store.atomic import storage_errors, sync_file, sync_folder
 from pipeline.store.snapshots import Snapshots
 
 FOLDER = "delta"
@@ -112,6 +114,7 @@ class _DeltaTable:
             raise TakenError(f"The table {self.seen.table} was changed meanwhile: {told(exc)}.") from None
         except (DeltaError, OSError) as exc:
             raise UnclearError(f"The commit to the table {self.seen.table} failed: {told(exc)}.") from None
+        self._sync(before + 1)
         return before + 1  # without retries it is that one or none
 
     def _send(self, actions: list[AddAction], properties: CommitProperties) -> None:
@@ -134,6 +137,16 @@ class _DeltaTable:
                 commit_properties=properties,
                 post_commithook_properties=hooks,
             )
+
+    def _sync(self, version: int) -> None:
+        """On a disk the library syncs nothing; in an object store a put is durable when it is answered."""
+        if "://" not in self.location:
+            log = Path(self.location) / "_delta_log"
+            with storage_errors("sync", log):
+                for path in log.glob(f"{version:020d}*"):
+                    sync_file(path)
+                sync_folder(log)
+                sync_folder(log.parent)
 
     def _add(self, file: DataFile, run: Run) -> AddAction:
         stats = statistics(self.shelf.metadata_of(file.path))

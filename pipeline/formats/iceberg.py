@@ -29,6 +29,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pipeline.config import CatalogConfig, OutputConfig, RestCatalogConfig
 from pipeline.errors import ExportError, StorageError, TakenError, UnclearError
 from pipeline.formats.base import SNAPSHOT, Opened, Run, Seen, clash, described
+from pipeline.formats.durable import DurableFileIO
 from pipeline.formats.files import DataFile, Shelf, shelf_at
 from pipeline.formats.words import told
 from pipeline.store.atomic import make_folder
@@ -191,6 +192,8 @@ def catalog_properties(config: CatalogConfig | None, root: str) -> dict[str, str
     Raises UsageError where a secret is missing.
     """
     found = _store_properties(os.environ)
+    if "://" not in root:
+        found["py-io-impl"] = f"{DurableFileIO.__module__}.{DurableFileIO.__name__}"
     if config is None:
         return {**found, "type": "sql", "uri": f"sqlite:///{root}/catalog.db", "warehouse": _url(root)}
     if isinstance(config, RestCatalogConfig):

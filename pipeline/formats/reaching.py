@@ -48,6 +48,24 @@ class Reached:
         """Whether every table is at the snapshot."""
         return not (self.failed or self.unknown or self.behind or self.overtaken)
 
+    def told(self) -> str:
+        """For people: what is done, what failed, what nobody knows, and who goes on."""
+        count, now = len(self.tables), len(self.committed)
+        if self.is_whole:
+            return f"{self.format}: {count} tables are at {self.snapshot}, {now} of them committed now."
+        lines = [
+            f"{self.format}: {count} tables are at {self.snapshot or 'the live snapshot'}, others are not:"
+        ]
+        lines += [f"  {name} failed: {why}" for name, why in self.failed.items()]
+        lines += [f"  {name} is unknown: {why}" for name, why in self.unknown.items()]
+        if self.behind:
+            lines.append(f"  {len(self.behind)} keep their last version: {', '.join(self.behind)}")
+        if self.overtaken:
+            lines.append(f"  Another publisher was first: {self.overtaken}, and brings the tables there.")
+        else:
+            lines.append("The Parquet snapshot is live all the same. `run` goes on with the tables.")
+        return "\n".join(lines) + (f" {self.hint}" if self.hint and not self.overtaken else "")
+
 
 def reach(tables: Format, snapshots: Snapshots, *, scratch: Path, now: datetime) -> Reached | None:
     """Bring every table to the live snapshot. None where there is none.

@@ -121,6 +121,7 @@ def event_of_result(result: Result, config: Path, exit_code: int) -> Event | Non
         result.stopped.message if result.stopped else "",
         "What was fetched until then is published." if result.stopped and result.live else "",
         f"{result.held.message} {result.held.hint}" if result.held else "",
+        result.tables.told() if result.tables and not result.tables.is_whole else "",
         f"But afterwards: {result.remark}" if result.remark else "",
     ]
     return Event(

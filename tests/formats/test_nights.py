@@ -113,6 +113,9 @@ def test_a_finished_night_commits_once(
     assert main(["status", path, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["lakehouse"]
     assert (told["versions"], told["whole"]) == (first["versions"], True)
+    page = (lakehouse.export / "snapshots" / live(lakehouse) / "report.html").read_text()
+    assert f"6 {first['format']} tables are at it, too." in page
+    assert f">{first['versions']['customers']}</td>" in page
     assert {name: history(lakehouse, kind, name) for name in TABLES} == {
         name: [live(lakehouse)] for name in TABLES
     }

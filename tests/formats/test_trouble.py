@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyiceberg.catalog import load_catalog
 
 from pipeline.cli import main
 from pipeline.errors import StorageError, TakenError, UnclearError
@@ -261,11 +263,58 @@ def test_a_catalog_that_is_away_costs_no_call_and_no_snapshot(
     said = capsys.readouterr().out
     assert "Connection refused" in said
     assert "The Parquet snapshot is live all the same." in said
+    page = (home.export / "snapshots" / names(home)[0] / "report.html").read_text()
+    assert "No iceberg table is at it yet" in page
+    assert main(["status", str(home.config_path)]) == 0
+    assert "iceberg: 0 tables at no run; some are on their way" in capsys.readouterr().out
     del home.settings["output"]["catalog"]
     home.save()
     assert main(words) == 0
     assert calls_seen(sandbox) == calls
     assert history(home, "iceberg", "customers") == names(home)
+
+
+def test_what_a_commit_needs_is_synced(lakehouse: Home, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log, metadata and manifests, and their folders, before `lakehouse.json` says that the tables are there."""
+    parquet_only(lakehouse, ONE)
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert bring(lakehouse).is_whole
+    top = lakehouse.export / (
+        "delta/customers/_delta_log" if kind == "delta" else "iceberg/capillary/customers/metadata"
+    )
+    needed = [top, *top.iterdir()]
+    assert len(needed) > 1
+    marked = next(n for n, path in enumerate(synced) if path.name.startswith(".lakehouse.json"))
+    assert set(needed) <= set(synced[:marked])
+
+
+def test_a_try_in_another_place_leaves_the_catalog_alone(home: Home, tmp_path: Path) -> None:
+    """`run --out` with a catalog in the config: the snapshot lies there, and the catalog's tables keep their rows."""
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    catalog = {"kind": "sql", "uri": uri}
+    home.settings["output"] = {
+        "url": "export",
+        "format": "iceberg",
+        "tables": ["customers"],
+        "catalog": catalog,
+    }
+    home.save()
+    words = ["run", str(home.config_path), "--night", "2026-11-21"]
+    assert main(words) == 0
+    (tmp_path / "try").mkdir()
+    assert main([*words[:2], "--night", "2026-11-22", "--limit", "3", "--out", str(tmp_path / "try")]) == 0
+    assert (tmp_path / "try" / "current.json").exists()
+    assert not (tmp_path / "try" / "lakehouse.json").exists()
+    root = home.export / "iceberg"
+    shared = load_catalog("capillary", type="sql", uri=uri, warehouse=f"file://{root}")
+    assert len(shared.load_table("capillary.customers").snapshots()) == 1
 
 
 def test_a_marker_that_cannot_be_read_is_written_anew(lakehouse: Home) -> None:
