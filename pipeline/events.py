@@ -38,6 +38,7 @@ EVENTS = {
     "chunk.sealed": Event("info", "a journal file is full, and its rows are written"),
     "fetch.ended": Event("info", "the calls are over, and what they amount to"),
     "helper.died": Event("warning", "the second process died; the night goes on with another"),
+    "serving.started": Event("info", "the page is to be had at this address while the run goes on"),
     "snapshot.built": Event("info", "all tables are written"),
     "check.failed": Event("warning", "a check found something; with the severity hold it holds the snapshot"),
     "snapshot.published": Event("info", "readers see tonight's snapshot"),

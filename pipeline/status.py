@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline import __version__
 from pipeline.config import Config
 from pipeline.errors import StorageError
 from pipeline.store.lakehouse import no_run, read_marker
@@ -17,6 +18,7 @@ from pipeline.store.workspace import NightFolder, Workspace
 
 UNDER_WAY = ("started", "fetching")
 """States that a night is left in only by a death."""
+KEPT = 4
 
 
 def status_of(config: Config, now: datetime | None = None) -> dict[str, Any]:
@@ -32,6 +34,37 @@ def status_of(config: Config, now: datetime | None = None) -> dict[str, Any]:
     nights = [_night(folder, folder is running, now or datetime.now(UTC)) for folder in folders]
     about = {"running": holder is not None, "process": holder, "nights": nights, "disk": _disk(config)}
     return {**_live(config), **about}
+
+
+def standing_of(config: Config, now: datetime | None = None) -> dict[str, Any]:
+    """The same with the manifests of the live and of the newest night's snapshot: what metrics are made from."""
+    now = now or datetime.now(UTC)
+    found = status_of(config, now)
+    newest = found["nights"][0]["snapshot"] if found["nights"] else ""
+    manifests = {"live_manifest": _manifest(config, (found["live"] or {}).get("snapshot", ""))}
+    manifests["newest_manifest"] = _manifest(config, newest)
+    return {**found, **manifests, "version": __version__, "now": now.isoformat()}
+
+
+def _manifest(config: Config, name: str) -> dict[str, Any] | None:
+    """None where there is none, or it cannot be had now."""
+    try:
+        return _manifest_once(config.output.url, name, config) if name else None
+    except StorageError:
+        return None
+
+
+_MANIFESTS: dict[tuple[str, str], dict[str, Any]] = {}
+
+
+def _manifest_once(url: str, name: str, config: Config) -> dict[str, Any]:
+    """A manifest never changes: it is fetched once. Two are kept, the live snapshot's and the newest night's."""
+    if (url, name) not in _MANIFESTS:
+        found = open_snapshots(config).manifest(name).model_dump(mode="json")
+        while len(_MANIFESTS) >= KEPT:
+            del _MANIFESTS[next(iter(_MANIFESTS))]
+        _MANIFESTS[url, name] = found
+    return _MANIFESTS[url, name]
 
 
 def _live(config: Config) -> dict[str, Any]:

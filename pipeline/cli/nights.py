@@ -14,7 +14,7 @@ from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, Set
 from pipeline.cli.results import exit_code, result_json, result_text, tables_exit_code
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import last_night, progress_rows, status_lines
-from pipeline.cli.watching import LogFormat, LogLevel, Watching, watched
+from pipeline.cli.watching import LogFormat, LogLevel, ServePort, Watching, watched
 from pipeline.config import Config, parse_clock_time
 from pipeline.errors import Exit, UsageError
 from pipeline.night import NightPage, Options, plan_night, publish_night, rebuild_night
@@ -51,6 +51,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    serve: ServePort = None,
 ) -> int:
     """Tonight's export: starts it, or goes on where it stopped."""
     settings = load(config, set_, ids, out)
@@ -60,7 +61,7 @@ def run(
         until=parse_clock_time(until) if until else None,
         no_publish=no_publish,
     )
-    with watched(Watching(log_format, log_level, quiet), settings.log) as screen:
+    with watched(Watching(log_format, log_level, quiet, serve), settings) as screen:
         result, notices = run_and_tell(settings, config, options, screen, exit_code)
     show(result_json(result, notices), result_text(result), as_json)
     return exit_code(result, published_ok=published_ok)

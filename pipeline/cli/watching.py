@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.config import LogConfig
+from pipeline.config import Config, LogConfig
 from pipeline.errors import Exit, ExportError, UsageError
+from pipeline.events import EVENTS
 from pipeline.log import LEVELS, Log
 from pipeline.night import Screen
 from pipeline.screen import LineScreen, LogScreen, Screens, TerminalScreen
+from pipeline.serving import open_port, serving, url_of
+from pipeline.telemetry import Textfile
 
 FORMATS = ("auto", "console", "json")
 
 LogFormat = Annotated[
     str | None,
     typer.Option(metavar="FORM", help="Events on stderr: console or json. Default: progress and warnings."),
+]
+ServePort = Annotated[
+    int | None,
+    typer.Option(
+        "--serve",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="Show the page while it runs, on 127.0.0.1; 0 picks a port.",
+    ),
 ]
 LogLevel = Annotated[
     str | None, typer.Option(metavar="LEVEL", help="How much is logged: debug, info, warning or error.")
@@ -35,6 +49,7 @@ class Watching:
     form: str | None = None
     level: str | None = None
     quiet: bool = False
+    serve: int | None = None
 
     def log(self, config: LogConfig) -> tuple[str, str]:
         """The form and the level: the command line's, else the config's. Raises UsageError."""
@@ -51,20 +66,38 @@ def _one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> str | Non
 
 
 @contextmanager
-def watched(watching: Watching, config: LogConfig) -> Iterator[Screen]:
-    """The screen of a run. With JSON lines on stderr its error is a line, too, and nothing else is written."""
-    form, level = watching.log(config)
+def watched(watching: Watching, config: Config) -> Iterator[Screen]:
+    """The screen of a run. With JSON lines on stderr its error is a line, too, and nothing else is written.
+
+    Raises UsageError before anything has begun.
+    """
+    form, level = watching.log(config.log)
+    sock = None if watching.serve is None else open_port(watching.serve)
     log = Log("console" if form == "auto" else form, level)
     log.hear_libraries()
     screens = Screens([*_display(form, watching.quiet), LogScreen(log)], log)
     try:
-        yield screens
+        with ExitStack() as stack:
+            if config.metrics.textfile is not None:
+                stack.enter_context(Textfile(config, partial(_lost, log, "textfile")))
+            if sock is not None:
+                url = url_of(sock)
+                stack.enter_context(serving(sock, config))
+                screens.step(f"{url} shows this night while it runs")
+                screens.event("serving.started", url=url)
+            yield screens
     except Exception as exc:
         cause = _first_of(exc)
         if form != "json":
             raise
         log.event("error", "night.failed", **_about(cause))
         raise typer.Exit(int(cause.exit_code if isinstance(cause, ExportError) else Exit.BUG)) from None
+
+
+def _lost(log: Log, watcher: str, exc: Exception) -> None:
+    reason = exc.message if isinstance(exc, ExportError) else None
+    about = {"watcher": watcher, "error": type(exc).__name__, "reason": reason}
+    log.event(EVENTS["watcher.failed"].level, "watcher.failed", **about)
 
 
 def _display(form: str, quiet: bool) -> list[Screen]:

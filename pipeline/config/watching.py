@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -9,6 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from pipeline.config.values import Section
+
+TAKEN = ("check", "kind", "outcome", "quantile", "result", "severity", "state", "table", "version")
+"""Labels of the metrics' own."""
 
 
 class LogConfig(Section):
@@ -23,12 +27,23 @@ class MetricsConfig(Section):
 
     textfile: Path | None = None  # for node_exporter's collector
     otlp: str | None = None  # where an OpenTelemetry collector takes OTLP over HTTP
+    labels: dict[str, str] = {}  # on every metric: what tells this export from others on the machine
 
     @field_validator("textfile")
     @classmethod
     def _node_exporter_reads_it(cls, value: Path | None) -> Path | None:
         if value is not None and value.suffix != ".prom":
             raise ValueError("must end in .prom: node_exporter reads no other files")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_words(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
+                raise ValueError(f"{name!r} is no label: letters, digits and _ are")
+            if name in TAKEN:
+                raise ValueError(f"{name!r} is a label of the metrics' own")
         return value
 
     @field_validator("otlp")

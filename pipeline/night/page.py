@@ -85,7 +85,7 @@ def try_page(config: Config, night: date, now: datetime) -> str:
     except ExportError as exc:
         return f"The morning page: {exc}"
     except Exception as exc:
-        return f"The morning page could not be made, which is a bug: {type(exc).__name__}: {exc}"
+        return f"The morning page could not be made, which is a bug: {type(exc).__name__}"
     return ""
 
 
