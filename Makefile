@@ -101,10 +101,13 @@ check-deploy: setup ## The DAG in a real Airflow (an environment of its own), an
 	.airflow/bin/python tests/deploy/airflow_check.py
 	$(BIN)/python -m tests.deploy.image
 
+screenshot: setup ## README's picture of the morning page, from three nights of the demo (needs Chromium; 4 minutes)
+	$(BIN)/python -m tests.report.screenshot docs/morning-page.png
+
 sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
 
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) .airflow dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -91,7 +91,7 @@ def try_page(config: Config, night: date, now: datetime) -> str:
 
 def _with_plan(facts: Facts, config: Config, folder: NightFolder, now: datetime) -> Facts:
     """What the quota allowed, and what comes next; where that cannot be told, the page says so."""
-    allowed = _allowed(facts.series, config.quota, _zone(config))
+    allowed = _allowed(facts, config.quota, _zone(config))
     facts = replace(facts, spent=replace(facts.spent, allowed=allowed))
     try:
         plan = (
@@ -102,19 +102,21 @@ def _with_plan(facts: Facts, config: Config, folder: NightFolder, now: datetime)
     return replace(facts, forecast=plan)
 
 
-def _allowed(series: Series, quota: QuotaConfig, zone: ZoneInfo | None) -> float | None:
-    """How many calls the quota let through while the night ran; None where no call was made."""
-    if not series.slots:
+def _allowed(facts: Facts, quota: QuotaConfig, zone: ZoneInfo | None) -> float | None:
+    """How many calls the quota let through from the first call to the last; None where no call was made."""
+    series, first, last = facts.series, facts.spent.first_at, facts.spent.last_at
+    if first is None or last is None:
         return None
     total = 0.0
     for stretch in _stretches(series):
-        began, ended = stretch[0].at, stretch[-1].at + timedelta(seconds=series.slot_s)
+        began = max(first, stretch[0].at)
+        ended = min(last, stretch[-1].at + timedelta(seconds=series.slot_s))
         earlier = [slot for slot in series.slots if slot.at < began]
         ages = np.repeat(
             [(began - slot.at).total_seconds() for slot in earlier], [slot.calls for slot in earlier]
         )
         total += Allowance(quota, zone, began, ages).calls_until(ended)
-    return total
+    return max(1.0, total)
 
 
 def _stretches(series: Series) -> Iterator[list[Slot]]:

@@ -19,6 +19,7 @@ from pipeline.report.words import (
     of_things,
     share,
     shown,
+    span,
 )
 from pipeline.store.snapshots import ManifestCheck
 
@@ -64,13 +65,15 @@ def _published(facts: Facts) -> Verdict:
     failed, deferred = (facts.outcomes.get(one, 0) for one in ("failed", "deferred"))
     forced = f"A check had failed; it was published all the same: “{shown(facts.forced_reason)}”. "
     why = (forced if facts.forced_reason else "") + _how_complete(facts)
-    tone = "warn" if facts.forced_reason or failed or deferred else "good"
+    tone = "warn" if facts.forced_reason or failed else "good"  # not to reach all is what most nights do
     if failed:
-        do = f"Ask once more for {of_things(failed, 'ID')} that failed:"
+        do = f"ask once more for {of_things(failed, 'ID')} that failed:"
         return Verdict("Published", tone, why, do, command(facts, "run {config}"))
     if deferred:
-        return Verdict("Published", tone, why, "Nothing: the next night asks those first who were not asked.")
-    return Verdict("Published", tone, why, "Nothing.")
+        return Verdict(
+            "Published", tone, why, "nothing to do; the next night asks those first who were not asked."
+        )
+    return Verdict("Published", tone, why, "nothing to do.")
 
 
 def _how_complete(facts: Facts) -> str:
@@ -89,7 +92,7 @@ def _superseded(facts: Facts) -> Verdict:
         "Published, not live now",
         "warn",
         why,
-        "To go back to it:",
+        "to go back to it:",
         command(facts, "publish {config} --night {night}"),
     )
 
@@ -99,12 +102,12 @@ def _held(facts: Facts) -> Verdict:
     live = f"The last snapshot stays live: {facts.live}." if facts.live else "No snapshot is live yet."
     if not failed:
         return Verdict(
-            "Held", "bad", f"{shown(facts.reason)} {live}", "Build it again:", command(facts, "run {config}")
+            "Held", "bad", f"{shown(facts.reason)} {live}", "build it again:", command(facts, "run {config}")
         )
     first = failed[0]
     more = f" And {of_things(len(failed) - 1, 'more check')}." if len(failed) > 1 else ""
     why = f"{shown(first.name)} failed: {shown(first.detail)}.{more} {live}"
-    do = "Look at the checks below. If tonight's rows are right after all:"
+    do = "look at the checks below. If tonight's rows are right after all:"
     return Verdict(
         "Held", "bad", why, do, command(facts, "publish {config} --night {night} --force --reason TEXT")
     )
@@ -113,14 +116,14 @@ def _held(facts: Facts) -> Verdict:
 def _waiting(facts: Facts) -> Verdict:
     why = "The snapshot is whole and its checks passed; it was not to be published (--no-publish)."
     return Verdict(
-        "Not published", "warn", why, "To publish it:", command(facts, "publish {config} --night {night}")
+        "Not published", "warn", why, "to publish it:", command(facts, "publish {config} --night {night}")
     )
 
 
 def _stopped(facts: Facts) -> Verdict:
     refused = any(word in facts.reason for word in ("401", "403", "refuse", "denied", "password", "token"))
     do, words = (
-        ("See what the API refuses:", "doctor {config}") if refused else ("Go on with it:", "run {config}")
+        ("see what the API refuses:", "doctor {config}") if refused else ("go on with it:", "run {config}")
     )
     why = f"{shown(facts.reason) or 'The run ended before the night did.'} {_kept(facts)}"
     return Verdict("Stopped, nothing published", "bad", why, do, command(facts, words))
@@ -129,7 +132,7 @@ def _stopped(facts: Facts) -> Verdict:
 def _died(facts: Facts) -> Verdict:
     why = f"The run ended without a word (killed, or the machine went down). {_kept(facts)}"
     return Verdict(
-        "Died, nothing published", "bad", why, "Go on where it stopped:", command(facts, "run {config}")
+        "Died, nothing published", "bad", why, "go on where it stopped:", command(facts, "run {config}")
     )
 
 
@@ -143,12 +146,12 @@ def _kept(facts: Facts) -> str:
 def _running(facts: Facts) -> Verdict:
     done = facts.distinct - facts.outcomes.get("deferred", 0)
     why = f"{count(max(0, done))} of {of_things(facts.distinct, 'ID')} have a verdict so far."
-    return Verdict("Running", "busy", why, "Watch it:", command(facts, "status {config}"))
+    return Verdict("Running", "busy", why, "watch it:", command(facts, "status {config}"))
 
 
 def _taken_along(facts: Facts) -> Verdict:
     why = f"The night ended early; its answers went on {shown(facts.reason)}."
-    return Verdict("Taken along", "warn", why, "See that night's page.", "")
+    return Verdict("Taken along", "warn", why, "see that night's page.", "")
 
 
 _VERDICTS: dict[Status, Callable[[Facts], Verdict]] = {
@@ -221,7 +224,7 @@ def _why_not(facts: Facts) -> Answer:
     found = verdict(facts)
     if facts.status in (Status.PUBLISHED, Status.SUPERSEDED):
         warned = sum(not check.passed for check in facts.checks)
-        passed = f"{count(len(facts.checks) - warned)} checks passed"
+        passed = f"{of_things(len(facts.checks) - warned, 'check')} passed"
         more = f"{passed}, {of_things(warned, 'warning')}." if warned else f"{passed}."
         return Answer(question, "It published.", more, "", "checks")
     return Answer(
@@ -244,7 +247,7 @@ def _who_is_missing(facts: Facts) -> Answer:
         return Answer(question, "The list of IDs was not read.", "No ID was asked for.", "bad", "account")
     if not told:
         return Answer(question, "Nobody.", more, "good", "account")
-    tone = "bad" if missing["failed"] else "warn"
+    tone = "bad" if missing["failed"] else ""
     return Answer(question, f"{', '.join(told)}.", more, tone, "account")
 
 
@@ -263,12 +266,11 @@ def _how_old(facts: Facts) -> Answer:
         else (f"The oldest tenth is {nights_ago(oldest)}{'' if oldest else ' too'}.")
     )
     within = ", ".join(
-        f"{share(age.seen_within(days), age.customers)} in the last {of_things(days, 'night') if days > 1 else 'night'}"
-        for days in (1, 7, 30)
+        f"{share(age.seen_within(days), age.customers)} in {of_things(days, 'night')}" for days in (1, 7, 30)
     )
     whose = "This night's snapshot" if age.is_this_night else f"The live snapshot {age.snapshot}"
     return Answer(
-        question, answer, f"{whose} has {of_things(age.customers, 'customer')}; fetched {within}.", "", "age"
+        question, answer, f"{whose} has {of_things(age.customers, 'customer')}; seen {within}.", "", "age"
     )
 
 
@@ -292,7 +294,7 @@ def _is_the_quota_the_limit(facts: Facts) -> Answer:
     used = spent.made / max(1.0, spent.allowed)
     more = f"{of_things(spent.made, 'call')} made of {count(spent.allowed)} allowed while it ran."
     if used >= USED_UP:
-        return Answer(question, f"Yes: {_used(used)} of the allowed calls were used.", more, "warn", "calls")
+        return Answer(question, f"Yes: {_used(used)} of the allowed calls were used.", more, "", "calls")
     return Answer(
         question,
         f"No: {_used(used)} of the allowed calls were used.",
@@ -317,7 +319,9 @@ def _what_else(facts: Facts) -> str:
                 f"{spent.in_flight_most} calls in flight at {latency(spent.latency_ms)} let through "
                 f"{count(most)} a minute: raise quota.max_in_flight."
             )
-    return "The list was done before it mattered, or the API was slow or away: see the plots."
+    return (
+        "Where less was called than allowed, the API was slow or away, or few IDs were left: see the plots."
+    )
 
 
 def _what_changed(facts: Facts) -> Answer:
@@ -353,16 +357,13 @@ def _answered(outcomes: Mapping[str, int]) -> int:
 def _what_fails(facts: Facts) -> Answer:
     question = "What fails?"
     failures = [one for one in facts.reasons if one.outcome is Outcome.FAILED]
+    again = sum(one.count for one in facts.reasons if one.outcome is Outcome.RETRIED)
+    more = f"{of_things(again, 'call')} of {count(facts.spent.made)} failed and had to be made again."
     failed = facts.outcomes.get("failed", 0)
-    again = f"{of_things(facts.spent.repeated, 'call')} of {count(facts.spent.made)} had to be made again."
-    if failed and failures:
-        worst = failures[0]
-        return Answer(
-            question, f"{of_things(failed, 'ID')}, most with: {reason_text(worst)}.", again, "bad", "failures"
-        )
-    if failed:
-        return Answer(question, f"{of_things(failed, 'ID')} failed.", again, "bad", "failures")
-    return Answer(question, "No ID failed.", again if facts.spent.repeated else "", "good", "failures")
+    if not failed:
+        return Answer(question, "No ID failed.", more if again else "", "good", "failures")
+    worst = f", most with: {reason_text(failures[0])}" if failures else ""
+    return Answer(question, f"{of_things(failed, 'ID')}{worst}.", more, "bad", "failures")
 
 
 def reason_text(one: ReasonCount) -> str:
@@ -379,7 +380,12 @@ def _when_will_it_end(facts: Facts, clock: Clock) -> Answer:
         )
     if not plan.asked and not plan.is_running:
         return Answer(question, "Nothing fits, or nobody is due.", _begins(facts, clock), "warn", "forecast")
-    ends = clock.moment(plan.ends_at, facts.night)
+    after = (
+        ""
+        if plan.is_running
+        else f", {span((plan.ends_at - plan.starts_at).total_seconds())} after it begins"
+    )
+    ends = f"{clock.moment(plan.ends_at, facts.night)}{after}"
     fits = (
         f"All {of_things(plan.ids, 'ID')} fit."
         if not plan.deferred

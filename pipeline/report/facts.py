@@ -66,7 +66,8 @@ class Spent:
     pages: int = 0
     earlier: int = 0
     allowed: float | None = None
-    ran_s: float = 0.0  # seconds in which calls were made
+    first_at: datetime | None = None  # when the first and the last call were sent
+    last_at: datetime | None = None
     in_flight_most: int = 0  # quota.max_in_flight
     latency_ms: float | None = None  # mean
 

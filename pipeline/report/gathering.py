@@ -209,7 +209,8 @@ def _summed(source: Source, facts: Facts, sums: Sums) -> Facts:
         throttled=sums.throttled,
         pages=sums.pages,
         earlier=sums.timeline.outside,
-        ran_s=sums.timeline.seconds_used(),
+        first_at=_moment(sums.timeline.first),
+        last_at=_moment(sums.timeline.last),
         in_flight_most=source.config.quota.max_in_flight,
         latency_ms=sums.latency_us / sums.made / 1000 if sums.made else None,
     )
@@ -221,6 +222,10 @@ def _summed(source: Source, facts: Facts, sums: Sums) -> Facts:
         slowest=sums.timeline.series(DRAWN_SLOTS * 4, at_least_s=60),
         reasons=sorted([*told, *again], key=lambda one: -one.count),
     )
+
+
+def _moment(micros: int) -> datetime | None:
+    return datetime.fromtimestamp(micros / 1e6, UTC) if micros else None
 
 
 def with_quota(series: Series, source: Source) -> Series:

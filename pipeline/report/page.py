@@ -45,6 +45,7 @@ _TEMPLATES.filters.update(
     day=words.day,
     nights_ago=words.nights_ago,
     shown=words.shown,
+    marked=words.marked,
 )
 
 

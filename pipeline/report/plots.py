@@ -160,7 +160,7 @@ def time_labels(series: Series, clock: Clock) -> list[Label]:
     return [
         Label(100 * seconds / length, _time(moment, step))
         for moment in moments
-        if 0 <= (seconds := (moment - began).total_seconds()) < length * 0.985
+        if 0 <= (seconds := (moment - began).total_seconds()) < length * 0.93
     ]
 
 
@@ -203,14 +203,14 @@ def calls_plot(facts: Facts, clock: Clock) -> Plot:
         Shape("calls", bars([all_ - more for all_, more in zip(rate, again, strict=True)], top)),
         Shape("again", bars(again, top, [all_ - more for all_, more in zip(rate, again, strict=True)])),
     ]
-    legend = [("calls", "calls"), ("again", "of these, had to be made again")]
+    legend = [("calls", "calls"), ("again", "calls that failed and were made again")]
     if drawn:
         shapes.append(Shape("quota", line))
         legend.append(("quota", "the quota"))
     return Plot(
         name="calls",
         title="Calls a minute against the quota",
-        summary=_calls_summary(rate, finite, clock, series),
+        summary=_calls_summary(finite, clock, series),
         shapes=shapes,
         down=ticks(top),
         across=time_labels(series, clock),
@@ -229,12 +229,22 @@ def _far_above(finite: Sequence[float], drawn: Sequence[float]) -> str:
     return f"The quota, {count(min(finite))} calls a minute or more, lies far above what is drawn."
 
 
-def _calls_summary(rate: Sequence[float], finite: Sequence[float], clock: Clock, series: Series) -> str:
-    busiest = max(range(len(rate)), key=lambda place: rate[place])
-    at = clock.time(series.slots[busiest].at, series.slot_s)
+def _calls_summary(finite: Sequence[float], clock: Clock, series: Series) -> str:
+    place, calls = _busiest_minute(series)
+    at = clock.time(series.slots[place].at, series.slot_s)
     allowed = f", {count(min(finite))} to {count(max(finite))} allowed" if finite else ""
-    allowed = f", {count(finite[0])} allowed" if finite and min(finite) == max(finite) else allowed
-    return f"The busiest {slot_name(series)}, at {at}, had {count(rate[busiest])} calls a minute{allowed}."
+    allowed = f" of {count(finite[0])} allowed" if finite and min(finite) == max(finite) else allowed
+    short = " A short bar may pass the line while no minute does." if finite and series.slot_s < 60 else ""
+    return f"The busiest minute, from {at} on, had {count(calls)} calls{allowed}.{short}"
+
+
+def _busiest_minute(series: Series) -> tuple[int, float]:
+    """The slot at which it begins, and its calls; of slots longer than a minute their average."""
+    wide = max(1, 60 // series.slot_s)
+    calls = [slot.calls for slot in series.slots]
+    sums = [sum(calls[place : place + wide]) for place in range(len(calls))]
+    place = max(range(len(sums)), key=lambda at: sums[at])
+    return place, sums[place] * min(1.0, 60 / series.slot_s)
 
 
 def _calls_table(series: Series, clock: Clock) -> Table:
@@ -248,7 +258,7 @@ def _calls_table(series: Series, clock: Clock) -> Table:
         )
         for slot, allowed in zip(series.slots, quota, strict=True)
     ]
-    head = ("from", "calls a minute", "allowed", "made again")
+    head = ("from", "calls a minute", "allowed", "failed calls, made again")
     return Table(f"Calls in each {slot_name(series)}", head, rows)
 
 
@@ -318,7 +328,7 @@ def outcome_strips(facts: Facts, clock: Clock) -> Strips:
         for one in VERDICTS
         if one is not Outcome.DEFERRED
     ]
-    rows.append(("again", "made again", [slot.again for slot in series.slots]))
+    rows.append(("again", "failed calls, made again", [slot.again for slot in series.slots]))
     rows.append(("throttled", "throttled (429)", [slot.throttled for slot in series.slots]))
     told = [row for row in rows if any(row[2]) or row[0] in ("failed", "throttled")]
     strips = [_strip(kind, text, values, series, clock) for kind, text, values in told]

@@ -31,6 +31,7 @@ class Timeline:
 
     def __init__(self, origin: int) -> None:
         self.outside = 0
+        self.first = self.last = 0  # when the first and the last call were sent, in µs since 1970
         self._width = 0  # its place in WIDTHS_S
         self._origin = origin // (WIDTHS_S[-1] * _MICROS) * (WIDTHS_S[-1] * _MICROS)
         self._first = (origin - self._origin) // _MICROS  # seconds between: slots of before are not kept
@@ -52,6 +53,8 @@ class Timeline:
         self.outside += int(np.count_nonzero(~inside))
         if not inside.any():
             return
+        first, last = int(sent_at[inside].min()), int(sent_at[inside].max())
+        self.first, self.last = min(self.first or first, first), max(self.last, last)
         self._grow(int(seconds[inside].max()))
         slots = seconds[inside] // WIDTHS_S[self._width] - self._first_slot()
         count = len(self._throttled)
@@ -82,10 +85,6 @@ class Timeline:
         self._kinds, self._throttled, self._latencies = (
             _together(one, ahead, factor) for one in (self._kinds, self._throttled, self._latencies)
         )
-
-    def seconds_used(self) -> float:
-        """How long calls were made, gaps left out: the slots that have any."""
-        return float(np.count_nonzero(self._kinds.any(axis=1)) * WIDTHS_S[self._width])
 
     def series(self, most_slots: int, at_least_s: int = 1) -> Series:
         """The night in at most so many slots, none shorter than `at_least_s`; from its first call to its last."""

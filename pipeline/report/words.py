@@ -7,8 +7,10 @@ import re
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup, escape
+
 MOST_CHARS = 300
-_LONG_NUMBER = re.compile(r"(?<![\d.,T:-])\d{7,}(?![\d.,:-]|\d*Z)")
+_LONG_NUMBER = re.compile(r"(?<!\d)(?<!\d[.,])\d{7,}(?!\d|[.,]\d)")
 _ADDRESS = re.compile(r"[^\s@\"'<>]+@[^\s@\"'<>]+")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
@@ -29,10 +31,10 @@ def share(part: float, whole: float) -> str:
         return "–"
     percent = 100 * part / whole
     if 99.95 <= percent < 100:
-        return "over 99.9 %"
+        return "over 99.9\u00a0%"
     if 0 < percent < 0.05:
-        return "under 0.1 %"
-    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
+        return "under 0.1\u00a0%"
+    return f"{percent:.0f}\u00a0%" if percent in (0, 100) else f"{percent:.1f}\u00a0%"
 
 
 def change(now: float, before: float) -> str:
@@ -110,3 +112,8 @@ def shown(text: str, most: int = MOST_CHARS) -> str:
     plain = _UNSEEN.sub(" ", text[: 4 * most])
     plain = _ADDRESS.sub("…@…", _LONG_NUMBER.sub("…", plain))
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+
+
+def marked(text: str) -> Markup:
+    """A sentence of our own, escaped; what stands between backticks becomes code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
