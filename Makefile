@@ -101,6 +101,9 @@ check-deploy: setup ## The DAG in a real Airflow (an environment of its own), an
 	.airflow/bin/python tests/deploy/airflow_check.py
 	$(BIN)/python -m tests.deploy.image
 
+bench-page: setup ## What the morning page of a million calls costs: seconds, memory, bytes
+	$(BIN)/python -m bench.page 1,000,000
+
 screenshot: setup ## README's picture of the morning page, from three nights of the demo (needs Chromium; 4 minutes)
 	$(BIN)/python -m tests.report.screenshot docs/morning-page.png
 

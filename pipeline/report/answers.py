@@ -292,7 +292,7 @@ def _is_the_quota_the_limit(facts: Facts) -> Answer:
         made = f"{of_things(spent.made, 'call')} made; no limit is configured for that time."
         return Answer(question, "No limit is configured.", made, "", "calls")
     used = spent.made / max(1.0, spent.allowed)
-    more = f"{of_things(spent.made, 'call')} made of {count(spent.allowed)} allowed while it ran."
+    more = f"{of_things(spent.made, 'call')} made; at the quota's pace {count(spent.allowed)} fit into that time."
     if used >= USED_UP:
         return Answer(question, f"Yes: {_used(used)} of the allowed calls were used.", more, "", "calls")
     return Answer(

@@ -138,7 +138,7 @@ def _allowed(facts: Facts) -> str:
     if math.isinf(spent.allowed):
         return "No limit was configured."
     used = words.share(min(spent.made, spent.allowed), spent.allowed)
-    return f"The quota allowed {words.count(spent.allowed)} while it ran: {used} were used."
+    return f"At the quota's pace {words.count(spent.allowed)} fit into that time: {used} were used."
 
 
 def _reasons(facts: Facts) -> list[Shown]:

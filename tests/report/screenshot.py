@@ -1,6 +1,6 @@
 """README's picture of the morning page: three nights of the demo, and the last one's page in a browser.
 
-    python -m tests.report.screenshot docs/morning-page.png
+python -m tests.report.screenshot docs/morning-page.png
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.store.snapshots import Snapshots
 from tests.report.chromium import browser, why_not
 
-WIDTH, HEIGHT = 1040, 1480
+WIDTH, HEIGHT = 960, 1640
 IDS, NIGHTS = 4_000, 3
 
 

@@ -78,7 +78,9 @@ def test_a_published_night_answers_all_eight(published: Home) -> None:
     assert "checks passed" in found["If not, why?"]
     assert re.search(r"\d+ not known to the API", found["Who is missing?"])
     assert "The oldest tenth is 1 night old" in found["How old is the data?"]
-    assert re.search(r"calls made of \d+ allowed", found["Is the quota the limit?"])
+    assert re.search(
+        r"\d+ calls made; at the quota's pace \d+ fit into that time", found["Is the quota the limit?"]
+    )
     assert re.search(r"[+±−]\d+ customers", found["What changed against yesterday?"])
     assert "Sat 21 Nov 2026" in found["What changed against yesterday?"]
     assert found["What fails?"].startswith("No ID failed.")
