@@ -41,6 +41,11 @@ demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a
 test: setup readers ## All tests but the long matrices (those run in their short form)
 	$(BIN)/python -m pytest -n 2
 
+azurite: .azurite/node_modules/azurite ## Azure's blob emulator from npm, for the tests that skip without it
+
+.azurite/node_modules/azurite:
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --prefix .azurite azurite@3.37.0
+
 check: setup ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -78,7 +83,7 @@ profile: setup ## Where a night's CPU goes, by py-spy: bench/PROFILE.md
 bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger of two: seconds and memory (bench/KNOWLEDGE.md)
 	$(BIN)/python -m bench.knowledge
 
-bench-merge: setup ## A last snapshot of 2 million customers and a night of a tenth: seconds, memory, µs a customer (bench/MERGE.md, 4 minutes)
+bench-merge: setup ## Last snapshots of 2 and 10 million customers and a night of a tenth: seconds, memory, row groups (bench/MERGE.md, 20 minutes)
 	$(BIN)/python -m bench.merge
 
 bench-formats: setup ## A night's commit to a Delta Lake and an Iceberg table: files adopted, rows written anew, changes merged in (bench/FORMATS.md)
@@ -111,6 +116,6 @@ sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
 
 clean: ## Away with what can be made again
-	rm -rf $(VENV) $(READERS) .airflow dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

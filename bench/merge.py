@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ CHUNK = 8_192
 TABLES = ("customers", "profiles", "loyalty_programs", "segments", "extended_fields")
 """Wide and narrow ones."""
 NIGHT = date(2026, 11, 3)
+MERGE = "merge"
+WAYS = {
+    MERGE: SnapshotConfig(),
+    "merge, and its changes": SnapshotConfig(changes=True),
+    "full: tonight alone": SnapshotConfig(mode="full"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,60 +76,75 @@ class Measured:
     peak_bytes: int
     rows: int
     bytes: int
-    group_bytes: int  # the usual row group of the largest table, encoded, not compressed
+    smallest_group: int  # of the largest table's, but for the last of a file; encoded, not compressed
+    usual_group: int
+    file_bytes: list[int]  # of the largest table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and write bench/MERGE.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.merge", description=__doc__)
     parser.add_argument("--customers", type=int, default=2_000_000)
+    parser.add_argument("--largest", type=int, default=10_000_000, help="merged once, in the usual way")
     parser.add_argument(
-        "--seconds", type=float, default=240, help="what would not end in time is told, not run"
+        "--seconds", type=float, default=1800, help="what would not end in time is told, not run"
     )
     chosen = parser.parse_args(arguments)
     budget, lines = Budget(chosen.seconds), list[list[str]]()
     with tempfile.TemporaryDirectory(prefix="bench-merge-") as home:
         rows = _real_rows(Path(home) / "small")
         lines.append(
-            ["nothing, all modules loaded", "", "", "", "", "", f"{_apart(peak_bytes) / 1e6:,.0f}", "", ""]
+            [
+                "nothing, all modules loaded",
+                "",
+                "",
+                "",
+                "",
+                "",
+                f"{_apart(peak_bytes) / 1e6:,.0f}",
+                "",
+                "",
+                "",
+            ]
         )
-        for customers in sorted({min(200_000, chosen.customers), chosen.customers}):
+        for customers in sorted({min(200_000, chosen.customers), chosen.customers, chosen.largest}):
+            ways = WAYS if customers <= chosen.customers else {MERGE: WAYS[MERGE]}
             if budget.needs_s("size", customers) > budget.left_s:
-                lines.append(["not run: too little time was left", f"{customers:,}", *[""] * 7])
+                lines.append(["not run: too little time was left", f"{customers:,}", *[""] * 8])
                 continue
             with budget.taking("size", customers):
-                lines += _size(rows, customers, Path(home))
+                lines += _size(rows, customers, ways, Path(home))
     write_table("MERGE.md", "The merge, measured", _about(), markdown(HEADS, lines))
     return 0
 
 
 HEADS = (
     "way", "customers", "rows", "s", "µs a customer", "CPU µs a customer", "peak MB", "MB written",
-    "usual row group, MiB",
+    "smallest and usual row group, MiB", "files, MB",
 )  # fmt: skip
 
 
 def _about() -> str:
     return (
         f"{machine('pyarrow', 'numpy')}. The tables {', '.join(TABLES)}, a night that saw one customer in {SEEN}. "
-        "Seconds and memory are those of the merge's own process. A row group's size is that of the largest table, "
-        "encoded, before compression. Copies of the same rows compress far better than as many different ones: "
-        "bytes and row groups are smaller than in life."
+        "Seconds and memory are those of the merge's own process. Row groups and files are those of the largest "
+        "table; groups encoded, before compression, without the last of each file. Copies of the same rows compress "
+        "far better than as many different ones: bytes are fewer than in life."
     )
 
 
-def _size(rows: dict[str, pa.Table], customers: int, home: Path) -> list[list[str]]:
-    """Every way of merging, at one size."""
+def _size(
+    rows: dict[str, pa.Table], customers: int, ways: dict[str, SnapshotConfig], home: Path
+) -> list[list[str]]:
+    """Ways of merging, at one size."""
     last, parts = home / f"last-{customers}", home / f"parts-{customers}"
     for name, real in rows.items():
         write_files(_copies(real, customers // SMALL), real.schema, last / name, "zstd")
         _write_parts(real, customers // SMALL, parts / name)
-    ways = {
-        "merge": SnapshotConfig(),
-        "merge, and its changes": SnapshotConfig(changes=True),
-        "full: tonight alone": SnapshotConfig(mode="full"),
-    }
-    return [_line(Case(way, customers, snapshot), home) for way, snapshot in ways.items()]
+    lines = [_line(Case(way, customers, snapshot), home) for way, snapshot in ways.items()]
+    shutil.rmtree(last)
+    shutil.rmtree(parts)
+    return lines
 
 
 def _line(case: Case, home: Path) -> list[str]:
@@ -136,7 +158,8 @@ def _line(case: Case, home: Path) -> list[str]:
         f"{found.cpu_s / case.customers * 1e6:.1f}",
         f"{found.peak_bytes / 1e6:,.0f}",
         f"{found.bytes / 1e6:,.0f}",
-        f"{found.group_bytes / 2**20:.1f}",
+        f"{found.smallest_group / 2**20:.1f}, {found.usual_group / 2**20:.1f}",
+        " ".join(f"{one / 1e6:,.0f}" for one in found.file_bytes),
     ]
 
 
@@ -197,17 +220,26 @@ def _measure(case: Case, home: Path) -> Measured:
     began, cpu = time.monotonic(), time.process_time()
     merged = side_by_side(_merges(case, home, into))
     seconds, cpu_s, peak = time.monotonic() - began, time.process_time() - cpu, peak_bytes()
-    largest = max(merged.values(), key=lambda one: one.table.rows)
-    meta = pq.ParquetFile(into / largest.table.files[0].path).metadata
-    groups = sorted(meta.row_group(at).total_byte_size for at in range(meta.num_row_groups))
+    largest = max(merged.values(), key=lambda one: one.table.rows).table
+    groups = sorted(one for file in largest.files for one in _groups(into / file.path))
+    shutil.rmtree(into)
     return Measured(
         seconds,
         cpu_s,
         peak,
         sum(one.table.rows for one in merged.values()),
         sum(file.bytes for one in merged.values() for file in one.table.files),
+        groups[0],
         groups[len(groups) // 2],
+        [file.bytes for file in largest.files],
     )
+
+
+def _groups(path: Path) -> list[int]:
+    """The encoded sizes of a file's row groups, without the last one where there are several: it is what was left."""
+    meta = pq.ParquetFile(path).metadata
+    sizes = [meta.row_group(at).total_byte_size for at in range(meta.num_row_groups)]
+    return sizes[:-1] or sizes
 
 
 def _merges(case: Case, home: Path, into: Path) -> dict[str, Merge]:

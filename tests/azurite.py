@@ -1,4 +1,4 @@
-"""Azure's own emulator of its blob store, where there is one: `npm install azurite`, AZURITE=…/blob/main.js."""
+"""Azure's own emulator of its blob store, where there is one: `make azurite`, or AZURITE=…/blob/main.js."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ ACCOUNT, CONTAINER = "devstoreaccount1", "lake"
 KEY = base64.b64encode(hashlib.sha512(b"a key for tests").digest()).decode()
 
 
+INSTALLED = Path(__file__).parent.parent / ".azurite/node_modules/azurite/dist/src/blob/main.js"
+"""Where `make azurite` puts it."""
+
+
 def program() -> list[str] | None:
     """How to start it; None where it is not to be had."""
     if script := os.environ.get("AZURITE"):
         return ["node", script]
+    if INSTALLED.exists() and shutil.which("node"):
+        return ["node", str(INSTALLED)]
     found = shutil.which("azurite-blob")
     return [found] if found else None
 
