@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
-from tests import azurite
+from tests import azurite, gcs
 from tests.weed import BUCKET, PROGRAM, Weed
 
 PASSWORD = "sandbox"
@@ -143,6 +143,22 @@ def azure(azurite_server: azurite.Azurite, monkeypatch: pytest.MonkeyPatch, tmp_
     for name, value in azurite_server.environ().items():
         monkeypatch.setenv(name, value)
     return f"az://{azurite.CONTAINER}/{tmp_path.name}/export"
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gcs.Gcs]:
+    """A stand-in for Google Cloud Storage."""
+    server = gcs.Gcs(tmp_path_factory.mktemp("gcs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def google(gcs_server: gcs.Gcs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A URL of this test's own in the stand-in for Google's store."""
+    for name, value in gcs_server.environ().items():
+        monkeypatch.setenv(name, value)
+    return f"gs://{gcs.BUCKET}/{tmp_path.name}/export"
 
 
 class Home:

@@ -90,6 +90,22 @@ def test_two_nights_in_a_bucket_are_what_two_nights_on_a_disk_are(
     assert not [path for path in (far.work / "transit").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("store", ["google", "azure"])
+def test_two_nights_in_the_other_stores(home: Home, request: pytest.FixtureRequest, store: str) -> None:
+    """GCS and Azure: the second night is merged from the first as it is read back, and goes live in its place."""
+    home.settings["output"] = {"url": request.getfixturevalue(store), "tables": ["customers"], "grace": 0}
+    for night, ids in ((ONE, 40), (TWO, 10)):
+        home.write_ids(known_ids(ids))
+        home.save()
+        assert go(home, night).live
+    snapshots = open_snapshots(home.config())
+    manifest = snapshots.manifest(live(home))
+    rows = [pq.read_table(path).to_pylist() for path in snapshots.paths(manifest, "customers")]
+    nights = Counter(row["_night"] for part in rows for row in part)
+    assert nights[ONE] > nights[TWO] > 0
+    assert sum(nights.values()) == manifest.tables["customers"].rows
+
+
 def test_every_command_knows_the_bucket(far: Home, weed: Weed, lake: str) -> None:
     """status, report, rollback, publish, rebuild and retention, as on a disk."""
     path = str(far.config_path)

@@ -21,6 +21,7 @@ PLACES = [
     pytest.param("disk"),
     "bucket",
     "azure",
+    "google",
 ]
 
 
@@ -59,7 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """The same suite for every place."""
     if request.param == "disk":
         return LocalFolder(tmp_path / "export")
-    fixture = {"bucket": "lake", "azure": "azure"}[request.param]
+    fixture = {"bucket": "lake"}.get(request.param, request.param)
     return Bucket(request.getfixturevalue(fixture), tmp_path / "transit", allow_http=True)
 
 
