@@ -6,9 +6,12 @@ What no column holds is kept twice over: in the `extra` of the nearest row, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -17,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.blocks.base import Column, Kind, Table
 from pipeline.blocks.compile import Rows, compile_flatten, compile_usual, width_of
-from pipeline.blocks.fit import Misfit, fit, offsets
+from pipeline.blocks.fit import Fitted, Misfit, fit, offsets
 from pipeline.blocks.schema import part_schema
 from pipeline.blocks.secrets import without_secrets, without_signed_url
 from pipeline.blocks.shape import Form, Node
@@ -28,6 +31,13 @@ MAX_UNKNOWN_PATHS = 2000
 """Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
 MAX_UNKNOWN_PATH_LENGTH = 200
 MORE_PATHS = "(more)"
+LESSON = 64
+"""After so many answers with a key that nobody declared, those keys are learned that came OFTEN: that costs as much
+as some hundreds of answers."""
+OFTEN = 4
+MAX_LEARNED = 64
+_STRANGE_KEY = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?", re.DOTALL)
+_POSITION = re.compile(r"\[\d+\]")
 PATIENCE = 64
 """So many answers in a row that are not as declared, and from then on only one in so many is tried as a usual one."""
 
@@ -106,8 +116,11 @@ class Collector:
         self._now: tuple[int, int] = (0, 0)  # fetched_at and record of the answer being flattened
         rows = [state.rows for state in self._states]
         self._flatten = compile_flatten(tables, rows, self)
+        self._tables, self._rows = tables, rows
         self._usual, self._flatten_usual = compile_usual(tables, rows, self)
         self._refused = 0  # answers since the last usual one
+        self._strange: Counter[tuple[str, str]] = Counter()  # keys for which answers were refused, and where
+        self.learned: frozenset[tuple[str, str]] = frozenset()
 
     def add(
         self,
@@ -139,13 +152,35 @@ class Collector:
             return False
         try:
             answer = self._usual.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if not body.isascii():
+                body.decode()  # the decoder does not look into what is kept as JSON text
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refusal:
             self._refused += 1
+            self._learn(str(refusal))
             return False
         self._refused = 0
         self._now = (fetched_at, record)
         self._flatten_usual(answer, customer_id, fetched_at, record, body_hash)
         return True
+
+    def _learn(self, refusal: str) -> None:
+        """A key that many answers are refused for becomes one that the decoder takes: told and kept as ever."""
+        strange = _STRANGE_KEY.fullmatch(refusal)
+        if strange is None or len(refusal) > 500 or len(self._strange) >= MAX_UNKNOWN_PATHS:
+            return
+        self._strange[_POSITION.sub("[]", strange[2] or "").lstrip("."), strange[1]] += 1
+        if self._strange.total() % LESSON == 0:
+            self.learn([where for where, times in self._strange.items() if times >= OFTEN])
+
+    def learn(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Take keys for usual that no declaration names: the path of the objects that have it, and the key."""
+        learned = frozenset([*self.learned, *keys][:MAX_LEARNED])
+        if learned == self.learned:
+            return
+        self.learned = learned
+        by_path = {path: frozenset(key for at, key in learned if at == path) for path, _ in learned}
+        self._usual, self._flatten_usual = compile_usual(self._tables, self._rows, self, by_path)
+        self._refused = 0
 
     def reject(self, customer_id: int, table: str, column: str, reason: str, raw: str) -> None:
         """Note a value (its JSON text) of the answer being read that fits nowhere."""
@@ -155,9 +190,9 @@ class Collector:
 
     def keys(self, found: dict[str, Any], node: Node, row: int, customer_id: int) -> None:
         """Another spelling is renamed in place; a Thrift leak (`setX: true`) is dropped; the rest is kept."""
-        for key in [key for key in found if key not in node.known]:
+        for key in sorted(key for key in found if key not in node.known):
             known_as = node.aliases.get(key)
-            if known_as is not None and known_as not in found:
+            if known_as is not None and found.get(known_as) is None:
                 found[known_as] = found.pop(key)
             elif not _is_thrift_leak(key, found[key]):
                 path = f"{node.inside}.{key}".lstrip(".")
@@ -197,7 +232,9 @@ class Collector:
 
     def drain(self) -> Collected:
         """Type what was collected and start afresh."""
-        batches = {state.table.name: self._batch(state) for state in self._states if state.rows}
+        states = [state for state in self._states if state.rows]
+        numbers = _numbers(states)
+        batches = {state.table.name: self._batch(state, numbers) for state in states}
         collected = Collected(batches, self._rejects, self._unknown)
         self._rejects, self._unknown = [], {}
         for state in self._states:
@@ -205,11 +242,14 @@ class Collector:
             state.extras.clear()
         return collected
 
-    def _batch(self, state: _TableState) -> pa.RecordBatch:
+    def _batch(self, state: _TableState, numbers: Iterator[Fitted]) -> pa.RecordBatch:
         count = len(state.rows) // state.width
         arrays: list[pa.Array[Any]] = [pa.array(state.column(0), pa.int64())]
         for place, column in enumerate(state.table.columns, 1):
-            arrays.extend(self._typed(state, column, state.column(place)))
+            if column.kind is Kind.DECIMAL:
+                arrays.append(self._told(state, column, next(numbers)))
+            else:
+                arrays.extend(self._typed(state, column, state.column(place)))
         arrays += [
             pa.array(state.column(-2), pa.int64()).cast(pa.timestamp("us", "UTC")),
             pa.repeat(self._night, count),
@@ -228,12 +268,16 @@ class Collector:
     def _typed(self, state: _TableState, column: Column, raw: Sequence[Any]) -> list[pa.Array[Any]]:
         if state.table.ignore and column.kind is Kind.TEXT:
             raw = _without_signed_urls(raw)
-        fitted = fit(column.kind, raw, self._options.zone)
+        array = self._told(state, column, fit(column.kind, raw, self._options.zone))
+        if self._options.keep_offsets and column.kind is Kind.INSTANT:
+            return [array, offsets(raw)]
+        return [array]
+
+    def _told(self, state: _TableState, column: Column, fitted: Fitted) -> pa.Array[Any]:
+        """A column that was typed; what did not fit is noted."""
         for misfit in fitted.misfits:
             self._note_misfit(state, column, misfit)
-        if self._options.keep_offsets and column.kind is Kind.INSTANT:
-            return [fitted.array, offsets(raw)]
-        return [fitted.array]
+        return fitted.array
 
     def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
         start = misfit.row * state.width
@@ -243,6 +287,25 @@ class Collector:
             raw = without_secrets(dump(misfit.raw))
             about = column.name, misfit.reason, raw, fetched_at, record
             self._rejects.append(Reject(customer_id, state.table.name, *about))
+
+
+def _numbers(states: Iterable[_TableState]) -> Iterator[Fitted]:
+    """All columns of decimals, in the order of the tables: typed together, for each call of Arrow costs much."""
+    columns = [
+        state.column(place)
+        for state in states
+        for place, column in enumerate(state.table.columns, 1)
+        if column.kind is Kind.DECIMAL
+    ]
+    array, misfits = fit(Kind.DECIMAL, list(chain.from_iterable(columns)))
+    start, waiting = 0, deque(misfits)
+    for column in columns:
+        end, own = start + len(column), list[Misfit]()
+        while waiting and waiting[0].row < end:
+            misfit = waiting.popleft()
+            own.append(misfit._replace(row=misfit.row - start))
+        yield Fitted(array.slice(start, len(column)), own)
+        start = end
 
 
 def _without_signed_urls(values: Sequence[Any]) -> Sequence[Any]:

@@ -13,19 +13,27 @@ a column is a slice of it, and no row costs an object that lives on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
 
-from pipeline.blocks.base import Table
+from pipeline.blocks.base import Kind, Table
 from pipeline.blocks.shape import Form, Node, Place, shape_of
 from pipeline.blocks.source import read_source
 from pipeline.jsontext import Json, JsonFloat, dump, type_name
 
 Rows = list[Any]
 """A table's rows, flat."""
+_ROW_NUMBER = re.compile(r"\br\d+\b")
+NULL = msgspec.Raw(b"null")
+"""What a missing number is in a column whose numbers are kept as the JSON text that they are."""
+Learned = Mapping[str, frozenset[str]]
+"""Keys that no declaration names and many answers have, by the path of the objects that have them."""
 Flatten = Callable[[Any, int, int, int, str], None]
 """(answer, customer_id, fetched_at in µs since 1970, record number, body hash) → rows appended."""
 
@@ -54,13 +62,13 @@ def compile_flatten(tables: Sequence[Table], rows: Sequence[Rows], odd: Odd) -> 
 
 
 def compile_usual(
-    tables: Sequence[Table], rows: Sequence[Rows], odd: Odd
+    tables: Sequence[Table], rows: Sequence[Rows], odd: Odd, learned: Learned = MappingProxyType({})
 ) -> tuple[msgspec.json.Decoder[Any], Flatten]:
     """A decoder that refuses every answer of another shape than declared, and the function that flattens the others.
 
-    Both ways give the same rows.
+    Both ways give the same rows. Keys that were `learned` are no other shape, but odd as ever.
     """
-    writer = _UsualWriter(tables)
+    writer = _UsualWriter(tables, odd, learned)
     shape = shape_of(tables)
     flatten = _compiled(writer, writer.function(shape), rows, odd)
     return msgspec.json.Decoder(writer.class_of(shape), float_hook=JsonFloat), flatten
@@ -69,6 +77,7 @@ def compile_usual(
 def _compiled(writer: _Writer, source: str, rows: Sequence[Rows], odd: Odd) -> Flatten:
     scope: dict[str, Any] = {
         "EMPTY": {},
+        "UNSET": msgspec.UNSET,
         "ODD": odd,
         "text_value": text_value,
         "type_name": type_name,
@@ -83,6 +92,13 @@ def _compiled(writer: _Writer, source: str, rows: Sequence[Rows], odd: Odd) -> F
     exec(compile(source, "<flatten>", "exec"), scope)  # noqa: S102 - the source is made here, from declarations only
     flatten: Flatten = scope["flatten"]
     return flatten
+
+
+def _without_idle_counts(lines: Sequence[str]) -> list[str]:
+    """The lines without those that count a table's rows for nobody."""
+    named = Counter(name for line in lines for name in _ROW_NUMBER.findall(line))
+    counts = {line: _ROW_NUMBER.match(line.lstrip()) for line in lines}
+    return [line for line in lines if (match := counts[line]) is None or named[match[0]] > 1]
 
 
 def write_flatten(tables: Sequence[Table]) -> str:
@@ -121,7 +137,7 @@ class _Writer:
         number = self._number(root)
         self._open_answer(root)
         self._object(root, number, 1, ["o0"], ["None"], self._rows_so_far(0))
-        return "\n".join(self.lines)
+        return "\n".join(_without_idle_counts(self.lines))
 
     def _line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -259,7 +275,7 @@ class _Writer:
             "@ordinal": position,
             "@key": "key",
             "@value": "value if type(value) is str else text_value(value)",
-            "@type": "type_name(value)",
+            "@type": "'string' if type(value) is str else type_name(value)",
             "@place": repr(path[-1] if path else ""),
             "@block": repr(path[0] if path else ""),
             "@row": here,
@@ -332,11 +348,15 @@ class _Writer:
         self._line(depth, f"{entries} = {self._get(here, name)}")
         self._line(depth, f"if type({entries}) is dict:")
         self._line(depth + 1, f"for key, entry in {entries}.items():")
-        listed = node.form is Form.MAP_OF_LISTS
-        values = "entry if type(entry) is list else (entry,)" if listed else "(entry,)"
-        self._line(depth + 2, f"for {position}, value in enumerate({values}):")
+        inner = depth + 2
+        if node.form is Form.MAP_OF_LISTS:
+            values = "entry if type(entry) is list else (entry,)"
+            self._line(inner, f"for {position}, value in enumerate({values}):")
+            inner += 1
+        else:
+            self._line(inner, f"{position}, value = 0, entry")
         for place in node.places:
-            self._append_row(node, place, depth + 3, [*objects, entries], [*places, position], {})
+            self._append_row(node, place, inner, [*objects, entries], [*places, position], {})
         self._line(depth, f"elif {entries} is not None: ODD.value({entries}, N{number}, {row}, cid)")
 
 
@@ -346,32 +366,75 @@ class _UsualWriter(_Writer):
     `structs` knows the variables that are instances, by the number of their node.
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], odd: Odd, learned: Learned) -> None:
         super().__init__(tables)
+        self.odd = odd
+        self.learned = learned
         self.structs: dict[str, int] = {}
         self.classes: dict[int, type[msgspec.Struct]] = {}
+        self.told_apart = {
+            name for table in tables for name in table.when
+        }  # null or not: not so as JSON text
 
     def scope(self) -> dict[str, Any]:
-        """The empty instances."""
-        return {f"E{number}": self.class_of(self.nodes[number])() for number in self.structs.values()}
+        """The empty instances, and what becomes of the keys that are no columns' own."""
+        numbers = sorted(set(self.structs.values()))
+        empty = {f"E{number}": self.class_of(self.nodes[number])() for number in numbers}
+        return empty | {f"S{number}": self._second_look(self.nodes[number]) for number in numbers}
+
+    def _spare(self, node: Node) -> list[str]:
+        """The keys that an object may have besides its own: other spellings, and what was learned."""
+        learned = self.learned.get(node.path, frozenset()) | self.learned.get(node.inside, frozenset())
+        spelt = {name for name, own in node.aliases.items() if node.fields[own].form is Form.LEAF}
+        return sorted((spelt | learned) - node.known)
+
+    def _second_look(self, node: Node) -> Callable[[Any, int, int], None]:
+        """The function that tells `Odd` of an instance's spare keys, and gives it what they are renamed to."""
+        attributes = {name: _attribute(name) for name in self._spare(node)}
+        odd, aliases = self.odd, node.aliases
+
+        def look(one: Any, row: int, customer_id: int) -> None:
+            found = {name: getattr(one, attribute) for name, attribute in attributes.items()}
+            found = {name: value for name, value in found.items() if value is not msgspec.UNSET}
+            own = {
+                name: getattr(one, _attribute(name))
+                for name in {aliases[key] for key in found if key in aliases}
+            }
+            found |= {name: None if value == NULL else value for name, value in own.items()}
+            odd.keys(found, node, row, customer_id)
+            for name in own:
+                if own[name] in (None, NULL) and found[name] is not None:
+                    setattr(one, _attribute(name), found[name])
+
+        return look
 
     def class_of(self, node: Node) -> type[msgspec.Struct]:
         """The class of a node's objects: the known keys, null where they are missing, and no others."""
         made = self.classes.get(id(node))
         if made is None:
-            types = dict.fromkeys(node.known, Any) | dict.fromkeys(_thrift_leaks(node), bool)
-            types |= {name: self._type_of(child) for name, child in node.fields.items()}
+            types: dict[str, Any] = dict.fromkeys(node.known, Any) | dict.fromkeys(_thrift_leaks(node), bool)
+            types |= {name: self._type_of(child, node, name) for name, child in node.fields.items()}
+            spare = self._spare(node)
+            types |= dict.fromkeys(spare, Any)
+            missing: dict[str, Any] = {name: NULL for name, wanted in types.items() if wanted == msgspec.Raw}
+            missing |= dict.fromkeys(spare, msgspec.UNSET)
             names = {_attribute(name): name for name in sorted(types)}
             made = self.classes[id(node)] = msgspec.defstruct(
                 f"At_{len(self.classes)}",
-                [(attribute, types[name], None) for attribute, name in names.items()],
+                [(attribute, types[name], missing.get(name)) for attribute, name in names.items()],
                 rename=names,
                 forbid_unknown_fields=True,
                 gc=False,
             )
         return made
 
-    def _type_of(self, node: Node) -> Any:
+    def _type_of(self, node: Node, around: Node, name: str) -> Any:
+        if (
+            node.form is Form.LEAF
+            and around.kinds.get(name) == {Kind.DECIMAL}
+            and name not in self.told_apart
+        ):
+            return msgspec.Raw
         if node.form in (Form.MAP, Form.MAP_OF_LISTS):
             return dict[str, Any] | None
         if node.form is Form.LEAF or (node.form is Form.LIST and not node.has_rows()):
@@ -400,6 +463,8 @@ class _UsualWriter(_Writer):
     def _open_object(self, node: Node, number: int, holder: str, depth: int, row: str) -> None:
         if self._note(node, number, holder):
             self._line(depth, f"if o{number} is None: o{number} = E{number}")
+            if not node.places:  # else its own row checks the keys
+                self._check_keys(number, f"o{number}", depth, row)
         else:
             super()._open_object(node, number, holder, depth, row)
 
@@ -413,6 +478,9 @@ class _UsualWriter(_Writer):
     def _check_keys(self, number: int, here: str, depth: int, row: str) -> None:
         if here not in self.structs:
             super()._check_keys(number, here, depth, row)
+        elif spare := self._spare(self.nodes[number]):
+            there = " or ".join(f"{self._get(here, name)} is not UNSET" for name in spare)
+            self._line(depth, f"if {there}: S{self.structs[here]}({here}, {row}, cid)")
 
 
 def _thrift_leaks(node: Node) -> set[str]:

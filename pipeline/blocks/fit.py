@@ -14,13 +14,14 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.blocks.base import Kind
 from pipeline.blocks.secrets import without_secrets
-from pipeline.jsontext import Json, JsonFloat, dump, type_name
+from pipeline.jsontext import Json, JsonFloat, decode, dump, type_name
 
 DECIMALS = 9
 """Decimals kept of money, points and ratios: BigQuery's NUMERIC, which fits every warehouse."""
@@ -149,44 +150,67 @@ _QUICK: dict[Kind, Callable[[Values], pa.Array[Any] | None]] = {
 
 
 def _fit_decimals(values: Values) -> Fitted:
-    """Integers through int64, fractions through their text: Arrow's parser, no binary float in between.
+    """Through their text, by Arrow's parser, no binary float in between; each distinct number once.
 
-    A few numbers in a hundred have more decimals than are kept; only these are read one by one.
+    Values are decoded ones, or the JSON text that stood in the answer (`msgspec.Raw`).
     """
-    kinds = set(map(type, values))
-    kinds.discard(_NONE)
+    encoded: Any = _json_texts(values).dictionary_encode()
+    rows_of = encoded.indices.to_numpy()
+    array, odd = _fit_numbers(encoded.dictionary)
+    array = array.take(encoded.indices)
+    if not odd:
+        return Fitted(array, [])
+    is_odd = np.zeros(len(encoded.dictionary), bool)
+    is_odd[list(odd)] = True
+    rows = np.flatnonzero(is_odd[rows_of])
+    found = zip(rows.tolist(), rows_of[rows].tolist(), strict=True)
+    return Fitted(array, [Misfit(row, odd[number].reason, _decoded(values[row])) for row, number in found])
+
+
+def _json_texts(values: Values) -> pa.StringArray:
+    """Each value's JSON text."""
     try:
-        if kinds == {int}:
-            return Fitted(pa.array(values, pa.int64()).cast(ARROW_TYPES[Kind.DECIMAL]), [])
-        if kinds <= {int, JsonFloat, str}:
-            return _fit_numbers(values, _number_texts(values, kinds), str in kinds)
-    except (pa.ArrowInvalid, OverflowError):
-        pass
-    return _one_by_one(Kind.DECIMAL, values, None)
+        written = b"".join(values)
+    except TypeError:  # decoded ones among them
+        values = [value if type(value) is msgspec.Raw else _json_text(value) for value in values]
+        written = b"".join(values)
+    ends: Any = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, values), np.int32, len(values)), out=ends[1:])
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(written))
 
 
-def _number_texts(values: Values, kinds: set[type]) -> pa.StringArray:
-    if int in kinds:
-        values = [str(value) if type(value) is int else value for value in values]
-    return pa.array(values, pa.string())
+def _json_text(value: Json) -> bytes:
+    if type(value) is JsonFloat:
+        return value.encode()
+    if type(value) is int:
+        return b"%d" % value
+    return b"null" if value is None else dump(value).encode()
 
 
-def _fit_numbers(values: Values, texts: pa.StringArray, may_be_odd: bool) -> Fitted:
-    if not may_be_odd and _is_for_arrow(texts):
+def _decoded(value: Json) -> Json:
+    return decode(bytes(value)).doc if type(value) is msgspec.Raw else value
+
+
+def _fit_numbers(texts: pa.StringArray) -> tuple[pa.Array[Any], dict[int, Misfit]]:
+    """Distinct JSON texts as numbers, and which of them did not fit, by their places."""
+    is_null: Any = pc.equal(texts, pa.scalar("null"))
+    numbers: Any = pc.if_else(is_null, None, texts)
+    if _is_for_arrow(numbers):
         with suppress(pa.ArrowInvalid):  # more decimals than are kept, somewhere
-            return Fitted(texts.cast(ARROW_TYPES[Kind.DECIMAL]), [])
-    is_odd: Any = pc.invert(pc.match_substring_regex(texts, f"^{_PLAIN_NUMBER.pattern}$")).fill_null(False)
-    rows = np.flatnonzero(is_odd.to_numpy(zero_copy_only=False)).tolist()
-    read, misfits = _read_each(Kind.DECIMAL, [(row, values[row]) for row in rows], None)
-    texts = pc.replace_with_mask(texts, is_odd, pa.array(read, pa.string()))
-    return Fitted(texts.cast(ARROW_TYPES[Kind.DECIMAL]), misfits)
+            return numbers.cast(ARROW_TYPES[Kind.DECIMAL]), {}
+    is_odd: Any = pc.invert(pc.match_substring_regex(numbers, f"^{_PLAIN_NUMBER.pattern}$")).fill_null(False)
+    places = np.flatnonzero(is_odd.to_numpy(zero_copy_only=False)).tolist()
+    odd = [(place, decode(texts[place].as_py().encode()).doc) for place in places]
+    read, misfits = _read_each(Kind.DECIMAL, odd, None)
+    numbers = pc.replace_with_mask(numbers, is_odd, pa.array(read, pa.string()))
+    return numbers.cast(ARROW_TYPES[Kind.DECIMAL]), {misfit.row: misfit for misfit in misfits}
 
 
 def _is_for_arrow(numbers: pa.StringArray) -> bool:
     """Whether none has an exponent, and none is so long that it may have too many digits."""
     digits = numbers.buffers()[2]
     written = b"" if digits is None else digits.to_pybytes()
-    longest = pc.max(pc.binary_length(numbers)).as_py()
+    longest = pc.max(pc.binary_length(numbers)).as_py() or 0
     return longest <= MAX_INTEGER_DIGITS and b"e" not in written and b"E" not in written
 
 

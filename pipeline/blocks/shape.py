@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pipeline.blocks.base import Column, Table
+from pipeline.blocks.base import Column, Kind, Table
 from pipeline.blocks.source import names_of, read_source
 
 
@@ -48,6 +48,7 @@ class Node:
     owner: int = 0  # the table whose row keeps what is odd in here
     outer_owner: int = 0  # the table whose row keeps this, where its form is odd
     known: frozenset[str] = frozenset()  # the keys that need no second look
+    kinds: dict[str, set[Kind]] = field(default_factory=dict)  # of the columns that read a key
 
     @property
     def inside(self) -> str:
@@ -100,12 +101,15 @@ def _place_column(chain: list[Node], always: list[bool], row_path: tuple[str, ..
     source = read_source(column.source)
     chain[-1].whole |= source.special == "@row"
     steps = source.steps_out(row_path)
+    if not source.special and steps:
+        chain[-1 - steps].kinds.setdefault(source.path[-1], set()).add(column.kind)
     if source.special or steps is None or not always[-1 - steps]:
         return  # what stands further out is known only where every such object has a row here to hold it
     node = chain[-1 - steps]
     for name in source.path[:-1]:
         node = _child(node, name, Form.OBJECT)
     _child(node, source.path[-1], None if source.counts else Form.LEAF)
+    node.kinds.setdefault(source.path[-1], set()).add(column.kind)
     node.aliases.update(dict.fromkeys(source.others, source.path[-1]))
 
 

@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import accounts
@@ -18,13 +17,15 @@ from pipeline.blocks.schema import RECORD, accounts_schema
 from pipeline.blocks.user_groups import GROUP_BLOCKS
 from pipeline.jsontext import Blocks, Decoded, Json, UnreadableError, blocks_of, decode, is_all_there
 from pipeline.normalize.body_hash import body_hash
+from pipeline.normalize.calls import Calls, answered_id
 from pipeline.normalize.next_dates import next_dates
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record, chunk_number, read_chunk
-from pipeline.store.ledger import CALLS, CALLS_SCHEMA, RECORD_BITS
+from pipeline.store.ledger import CALLS, RECORD_BITS
 from pipeline.store.parquet import write_part
 
-BATCH_RECORDS = 2_048
+_HAVE_DATA = frozenset(int(outcome) for outcome in Outcome if outcome.has_data)
+BATCH_RECORDS = 512
 BATCH_BYTES = 16 << 20
 """So many answers, or so many bytes of them, are kept as Python objects before they become Arrow."""
 
@@ -69,30 +70,35 @@ class ChunkNormalizer:
 
     def _start(self) -> None:
         self._gathered = _Gathered()
-        self._records: list[tuple[Any, ...]] = []
-        self._calls: list[tuple[Any, ...]] = []
-        self._hashes: list[int] = []  # of the calls' bodies; 0 where no data came
+        self._calls = Calls()
         self._waiting = self._waiting_bytes = 0
         self._pages: list[bytes] = []  # of the answer whose record comes next
 
+    @property
+    def learned(self) -> frozenset[tuple[str, str]]:
+        """The keys that no declaration names and many answers had; `learn` takes them."""
+        return self._collector.learned
+
+    def learn(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Be told what another normalizer has learned."""
+        self._collector.learn(keys)
+
     def add(self, record: Record, chunk: int) -> None:
         """Take one record of chunk number `chunk`."""
-        number = chunk << RECORD_BITS | len(self._calls)
-        self._calls.append(_call_row(record, number))
-        self._hashes.append(0)
+        number, hashed = chunk << RECORD_BITS | len(self._calls), 0
+        if record.outcome in _HAVE_DATA:
+            hashed = self._flatten(record, number)
+        self._calls.add(record, hashed)
         if record.outcome == Outcome.PAGE:
             self._pages.append(record.body)
         elif record.outcome != Outcome.RETRIED:
-            self._records.append(_outcome_row(record, number))
-            if record.outcome in (Outcome.EXPORTED, Outcome.PARTIAL):
-                self._flatten(record, number)
             self._pages = []
 
-    def _flatten(self, record: Record, number: int) -> None:
-        customer_id, body = _answered_id(record), record.body
+    def _flatten(self, record: Record, number: int) -> int:
+        """Gives the body's hash."""
+        customer_id, body = answered_id(record.customer_id, record.other_id, record.outcome), record.body
         top = blocks_of(body)
         hashed = body_hash(body, self._pages, top)
-        self._hashes[-1] = int(hashed, 16)
         is_whole = top is not None and not self._pages and is_all_there(body, top)
         told = customer_id, record.fetched_at, number, hashed
         if not (is_whole and self._collector.add_usual(body, *told)):
@@ -106,6 +112,7 @@ class ChunkNormalizer:
         self._waiting_bytes += len(body)
         if self._waiting >= BATCH_RECORDS or self._waiting_bytes >= BATCH_BYTES:
             self._to_arrow()
+        return int(hashed, 16)
 
     def _to_arrow(self) -> None:
         self._gathered.take(self._collector.drain())
@@ -114,29 +121,24 @@ class ChunkNormalizer:
     def write(self, parts: Path, chunk: int) -> None:
         """Write the chunk's parts. Written twice, they replace themselves."""
         self._to_arrow()
-        for name, table in self._all_parts():
+        for name, table in self._all_parts(chunk):
             write_part(parts / name / f"chunk-{chunk:05d}.parquet", table)
         self._start()
 
-    def _all_parts(self) -> Iterable[tuple[str, pa.Table]]:
+    def _all_parts(self, chunk: int) -> Iterable[tuple[str, pa.Table]]:
         """The last is the list of calls. What was written is let go: the next table takes its place in memory."""
-        night, calls, batches = self._options.night, self._calls_part(), self._gathered.batches
+        night, batches = self._options.night, self._gathered.batches
+        calls, outcomes = self._calls.parts(chunk, next_dates(batches, len(self._calls)), night)
         for name in list(batches):
             table = pa.Table.from_batches(batches.pop(name))
-            yield name, table.take(pa.compute.sort_indices(table, [("customer_id", "ascending")]))
+            yield name, table
         if self._gathered.rejects:
             yield accounts.REJECTS.name, _rejects_part(self._gathered.rejects, night)
         if self._gathered.unknown:
             yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown)
-        if self._records:
-            yield accounts.OUTCOMES.name, _outcomes_part(self._records, night)
+        if len(outcomes):
+            yield accounts.OUTCOMES.name, outcomes
         yield CALLS, calls
-
-    def _calls_part(self) -> pa.Table:
-        told = pa.schema(list(CALLS_SCHEMA)[:-2])
-        hashes = pa.array(np.array(self._hashes, np.uint64))
-        dates = pa.array(next_dates(self._gathered.batches, len(self._calls)))
-        return pa.Table.from_arrays([*_columns(self._calls, told), hashes, dates], schema=CALLS_SCHEMA)
 
 
 def normalize_chunk(path: Path, parts: Path, normalizer: ChunkNormalizer) -> None:
@@ -155,12 +157,6 @@ def _decoded(customer_id: int, body: bytes, top: Blocks | None) -> Decoded:
         return Decoded({"id": customer_id}, str(exc))
 
 
-def _answered_id(record: Record) -> int:
-    """The customer: as asked for, or, where another identifier was asked for, as answered."""
-    is_lookup = record.customer_id < 0 and Outcome(record.outcome).has_data
-    return record.other_id if is_lookup else record.customer_id
-
-
 def _append_page(doc: Json, page: Json) -> None:
     """A further page's user groups behind those of the answer."""
     for name in GROUP_BLOCKS:
@@ -169,54 +165,6 @@ def _append_page(doc: Json, page: Json) -> None:
             groups += more
         elif more and groups is None:
             doc[name] = more
-
-
-def _call_row(record: Record, number: int) -> tuple[Any, ...]:
-    return (
-        record.customer_id,
-        record.fetched_at,
-        record.outcome,
-        record.status,
-        record.reason_code,
-        record.latency_us,
-        len(record.body),
-        record.other_id,
-        number,
-    )
-
-
-def _outcome_row(record: Record, number: int) -> tuple[Any, ...]:
-    about = record.about()
-    return (
-        _answered_id(record),
-        Outcome(record.outcome).word,
-        record.reason_code or None,
-        about.get("reason"),
-        record.status or None,
-        record.attempts,
-        record.calls,
-        record.latency_us // 1000,
-        len(record.body),
-        (record.other_id or None) if record.other_id != _answered_id(record) else None,
-        about.get("asked_as"),
-        about.get("request_id"),
-        record.fetched_at,
-        number,
-    )
-
-
-def _outcomes_part(rows: list[tuple[Any, ...]], night: date) -> pa.Table:
-    schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
-    *values, fetched_at, numbers = zip(*rows, strict=True)
-    arrays = [pa.array(column, field.type) for column, field in zip(values, schema, strict=False)]
-    arrays += [
-        _instants(fetched_at),
-        pa.repeat(pa.scalar(night, pa.date32()), len(rows)),
-        pa.nulls(len(rows), pa.string()),
-        pa.array(numbers, pa.int64()),
-    ]
-    table = pa.Table.from_arrays(arrays, schema=schema)
-    return table.take(pa.compute.sort_indices(table, [("customer_id", "ascending")]))
 
 
 def _rejects_part(rejects: list[Reject], night: date) -> pa.Table:

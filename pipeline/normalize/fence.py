@@ -141,7 +141,7 @@ class Fence:
                     return
                 for pipe in select(list(running), [], [])[0]:
                     child = running.pop(pipe)
-                    if (reason := child.ended()) is not None:
+                    if (reason := self._ended(child)) is not None:
                         self._mend(child.chunk, reason)
         finally:
             for child in running.values():
@@ -165,13 +165,19 @@ class Fence:
 
     def _dies(self, chunk: Path, first: int = 0, end: int | None = None) -> str | None:
         """Normalize a chunk, or try some of its answers, in a child: why it died; None where it did not."""
-        return self._start(chunk, first, end).ended()
+        return self._ended(self._start(chunk, first, end))
+
+    def _ended(self, child: _Child) -> str | None:
+        """Wait for a child: why it died. What it has learned of the answers, the next ones know."""
+        message = child.ended()
+        self._normalizer.learn((path, key) for path, key in message.get("learned", ()))
+        return message.get("reason")
 
     def _start(self, chunk: Path, first: int = 0, end: int | None = None) -> _Child:
         """A child that normalizes a chunk, or tries some of its answers."""
         return _Child.forked(chunk, lambda: self._work(chunk, first, end))
 
-    def _work(self, chunk: Path, first: int, end: int | None) -> None:
+    def _work(self, chunk: Path, first: int, end: int | None) -> dict[str, object]:
         """In the child: the chunk's parts; or, of a part of it, parts that nobody reads."""
         normalizer = self._normalizer
         aside = {(one.customer_id, one.fetched_at): one for one in self._aside}
@@ -186,6 +192,7 @@ class Fence:
         normalizer.write(parts, chunk_number(chunk))
         if not is_whole:
             shutil.rmtree(parts, ignore_errors=True)
+        return {"learned": list(normalizer.learned)}
 
     def _culprits(self, chunk: Path, first: int, end: int, reason: str) -> Iterator[SetAside]:
         """Which of these answers kill by themselves, found by halves."""
@@ -276,7 +283,7 @@ class _Child:
     pipe: int
 
     @classmethod
-    def forked(cls, chunk: Path, work: Callable[[], None]) -> _Child:
+    def forked(cls, chunk: Path, work: Callable[[], dict[str, object]]) -> _Child:
         """Fork; the child does the work, tells how it ended, and is gone."""
         reading, writing = os.pipe()
         parent, pid = os.getpid(), os.fork()
@@ -287,8 +294,8 @@ class _Child:
         os.close(writing)  # before the next fork: a pipe that a sibling holds open never ends
         return cls(chunk, pid, reading)
 
-    def ended(self) -> str | None:
-        """Wait for it: why it died, None when all was well. Raises what it says went wrong with the disk."""
+    def ended(self) -> dict[str, Any]:
+        """Wait for it: the `reason` why it died, what it has `learned`. Raises what went wrong with the disk."""
         try:
             return _ended(self.pid, self.pipe)
         finally:
@@ -301,11 +308,11 @@ class _Child:
         os.close(self.pipe)
 
 
-def _be_the_child(pipe: int, work: Callable[[], None]) -> NoReturn:
+def _be_the_child(pipe: int, work: Callable[[], dict[str, object]]) -> NoReturn:
     """Do the work and end; what went wrong is told, without a word of the answer itself."""
     message: dict[str, object] = {}
     try:
-        work()
+        message = work()
     except ExportError as exc:
         message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}
     except BaseException as exc:
@@ -315,17 +322,17 @@ def _be_the_child(pipe: int, work: Callable[[], None]) -> NoReturn:
     os._exit(0)
 
 
-def _ended(pid: int, pipe: int) -> str | None:
-    """Wait for a child: why it died, None when all was well. Raises what it says went wrong with the disk."""
+def _ended(pid: int, pipe: int) -> dict[str, Any]:
+    """Wait for a child: what it said, or what the kernel says of its death. Raises what went wrong with the disk."""
     said = b"".join(iter(lambda: os.read(pipe, 1 << 16), b""))
     _, status = os.waitpid(pid, 0)
     if not said:
         code = os.waitstatus_to_exitcode(status)
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return {"reason": signal.Signals(-code).name if code < 0 else f"exit code {code}"}
     message: dict[str, Any] = msgspec.json.decode(said)
     if "error" in message:
         raise _ERRORS.get(message["error"], StorageError)(message["message"], message["hint"])
-    return message.get("reason")
+    return message
 
 
 def main() -> int:

@@ -129,9 +129,10 @@ def test_chunks_are_done_side_by_side(job: Job, monkeypatch: pytest.MonkeyPatch)
             running.add(self.pipe)
             most = max(most, len(running))
 
-        def ended(self) -> None:
+        def ended(self) -> dict[str, object]:
             running.remove(self.pipe)
             os.close(self.pipe)
+            return {}
 
     begun: list[Path] = []
     tested = fence.Fence(job)

@@ -1,0 +1,114 @@
+"""A chunk's calls and the verdicts among them, gathered as tuples and made into columns at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.blocks import accounts
+from pipeline.blocks.schema import RECORD, accounts_schema
+from pipeline.outcome import NO_VERDICTS, Outcome
+from pipeline.store.journal import Record
+from pipeline.store.ledger import CALLS_SCHEMA, RECORD_BITS
+
+Ints = npt.NDArray[np.int64]
+
+_NUMBERS = (*Record._fields[:-2], "body_bytes", "body_hash")
+_WORDS = pa.array([outcome.word for outcome in sorted(Outcome)], pa.string())
+_HAVE_DATA = [int(outcome) for outcome in Outcome if outcome.has_data]
+_NONE = [int(outcome) for outcome in NO_VERDICTS]
+
+
+class _About(msgspec.Struct, gc=False):
+    """What the tables take from a record's meta."""
+
+    reason: str | None = None
+    asked_as: str | None = None
+    request_id: str | None = None
+
+
+_META = msgspec.json.Decoder(_About)
+_NOTHING = _About()
+
+
+class Calls:
+    """Every record of a chunk, in order."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, record: Record, body_hash: int) -> None:
+        """`body_hash` is 0 where no data came."""
+        *numbers, meta, body = record
+        self._rows.append((*numbers, len(body), body_hash, meta))
+
+    def parts(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.Table, pa.Table]:
+        """The list of calls, and the rows of `outcomes`. `next_dates` has a day for each call."""
+        columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * (len(_NUMBERS) + 1)
+        types = {"body_hash": np.uint64}
+        told = {
+            name: np.array(column, types.get(name, np.int64))
+            for name, column in zip(_NUMBERS, columns, strict=False)
+        }
+        told[RECORD] = np.arange(len(self), dtype=np.int64) + (chunk << RECORD_BITS)
+        calls: dict[str, Any] = {**told, "next_date": next_dates}
+        arrays = [pa.array(calls[field.name]).cast(field.type) for field in CALLS_SCHEMA]
+        return pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, columns[-1], night)
+
+
+def answered_id(customer_id: int, other_id: int, outcome: int) -> int:
+    """The customer: as asked for, or, where another identifier was asked for, as answered."""
+    return other_id if customer_id < 0 and outcome in _HAVE_DATA else customer_id
+
+
+def _outcomes(calls: dict[str, Any], metas: Sequence[bytes], night: date) -> pa.Table:
+    verdicts = np.flatnonzero(~np.isin(calls["outcome"], _NONE))
+    if len(verdicts) < len(metas):
+        calls = {name: values[verdicts] for name, values in calls.items()}
+        metas = [metas[place] for place in verdicts.tolist()]
+    abouts = [_META.decode(meta) if meta else _NOTHING for meta in metas]
+    is_lookup = (calls["customer_id"] < 0) & np.isin(calls["outcome"], _HAVE_DATA)
+    customer_ids = np.where(is_lookup, calls["other_id"], calls["customer_id"])
+    columns: dict[str, Any] = {
+        "customer_id": customer_ids,
+        "outcome": _WORDS.take(pa.array(calls["outcome"])),
+        "reason_code": _or_null(calls["reason_code"]),
+        "reason": [about.reason for about in abouts],
+        "http_status": _or_null(calls["status"]),
+        "attempts": calls["attempts"],
+        "calls": calls["calls"],
+        "latency_ms": calls["latency_us"] // 1000,
+        "body_bytes": calls["body_bytes"],
+        "other_id": _or_null(np.where(calls["other_id"] == customer_ids, 0, calls["other_id"])),
+        "asked_as": [about.asked_as for about in abouts],
+        "request_id": [about.request_id for about in abouts],
+        "_fetched_at": calls["fetched_at"],
+        "_night": pa.repeat(pa.scalar(night, pa.date32()), len(abouts)),
+        "extra": pa.nulls(len(abouts), pa.string()),
+        RECORD: calls[RECORD],
+    }
+    schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
+    return pa.Table.from_arrays([_as(columns[field.name], field) for field in schema], schema=schema)
+
+
+def _or_null(numbers: Ints) -> pa.Array[Any]:
+    """0 stands for none."""
+    return pa.array(numbers, mask=numbers == 0)
+
+
+def _as(values: Any, field: pa.Field[Any]) -> pa.Array[Any]:
+    array: pa.Array[Any]
+    if isinstance(values, list):
+        array = pa.array(values, field.type)
+    else:
+        array = (values if isinstance(values, pa.Array) else pa.array(values)).cast(field.type)
+    return array
