@@ -41,7 +41,7 @@ def require(config: Config) -> None:
     if library and find_spec(library) is None:
         raise UsageError(
             f"output.format: {wanted} needs {library}, which is not installed.",
-            f"pip install 'capillary-export[{wanted}]'",
+            f"pip install 'capillary-export[{wanted}]'; in a checkout: pip install -c constraints.txt -e '.[{wanted}]'",
         )
     if config.output.catalog is not None:
         config.output.catalog.secret(os.environ)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -42,7 +43,7 @@ class DeltaTables:
         self._root = f"{snapshots.url.rstrip('/')}/{FOLDER}"
         self._options = None
         if "://" in self._root:
-            self._options = {**OPTIONS, **({"allow_http": "true"} if allows_http() else {})}
+            self._options = {**OPTIONS, **_store_options(os.environ)}
 
     def check(self) -> str:
         """The export itself is tried elsewhere; a table is looked at, be it there or not."""
@@ -81,6 +82,13 @@ class DeltaTables:
         return Shelf(self._export, f"{FOLDER}/{table}")
 
 
+def _store_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the library does not find in the environment by itself."""
+    found = {"allow_http": "true"} if allows_http(environ) else {}
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3")
+    return {**found, **({"aws_endpoint_url": endpoint} if endpoint else {})}
+
+
 def _newest_of_ours(table: DeltaTable) -> tuple[str | None, int | None]:
     for limit in HISTORY_READ:
         for commit in table.history(limit):
@@ -103,7 +111,7 @@ class _DeltaTable:
         """One commit, upon the version that was seen or not at all."""
         actions = [self._add(file, run) for file in files]
         properties = CommitProperties(
-            custom_metadata=dict(run.told()),
+            custom_metadata={**run.told(), "userMetadata": json.dumps(run.told())},  # Spark shows the latter
             max_commit_retries=0,
             app_transactions=[Transaction(APPLICATION, run_number(run.snapshot))],
         )

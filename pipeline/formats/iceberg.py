@@ -207,7 +207,7 @@ def catalog_properties(config: CatalogConfig | None, root: str) -> dict[str, str
 def _store_properties(environ: Mapping[str, str]) -> dict[str, str]:
     """Keys and tokens are found by Arrow itself, in the same environment."""
     names = {
-        "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
         "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "s3.access-key-id": ("AWS_ACCESS_KEY_ID",),
         "s3.secret-access-key": ("AWS_SECRET_ACCESS_KEY",),

@@ -76,6 +76,7 @@ def test_a_table_tells_its_run_and_what_its_columns_mean(lakehouse: Home, kind: 
         assert table.transaction_version("capillary-export") == int(
             live(lakehouse).translate({ord(one): None for one in "-TZ"}) + "00"
         )
+        assert json.loads(commit["userMetadata"])["capillary-export.snapshot"] == live(lakehouse)
         comments = [field.metadata["comment"] for field in table.schema().fields]
     else:
         found = catalog_of(lakehouse).load_table("capillary.customers")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,16 @@ from pyiceberg.catalog import Catalog, load_catalog
 
 from pipeline.cli import main
 from pipeline.doctor import examine
+from pipeline.errors import HeldError
+from pipeline.formats import Format, Reached, open_tables, reach
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.store.objects import Bucket
+from pipeline.store.snapshots import Snapshots
 from tests import snapshot
 from tests.conftest import Home, calls_seen
 from tests.formats.conftest import FEW, ONE, TABLES, THREE, TWO, go
 from tests.formats.reading import alike, by_duckdb
+from tests.publisher import publish_one
 from tests.weed import WAREHOUSE, Weed
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +159,8 @@ def test_duckdb_goes_by_the_rest_catalog(
     alike(found["customers"], snapshot.table(far.pulled(tmp_path / "pulled"), "customers"))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_death_in_a_bucket_is_finished(far: Far, sandbox: Sandbox) -> None:
     """kill -9 before and after each commit of a first night, one after the other; `run` finishes, nothing is twice."""
     kind = far.home.settings["output"]["format"]
@@ -201,6 +211,46 @@ def test_a_store_that_goes_away_leaves_tables_behind(
     assert "secret" not in said
     assert main(words) == 0
     assert all(len(far.runs(name)) == 1 for name in TABLES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_racing_publishers_end_at_the_live_snapshot(far: Far, lake: str, tmp_path: Path) -> None:
+    """Three machines publish and bring at once: who is overtaken commits nothing over a newer run, and in the end all
+    tables are at the live snapshot, each run in each table at most once.
+    """
+    config, trouble = far.home.config(), list[Reached]()
+
+    def machine(number: int) -> tuple[Format, Snapshots]:
+        snapshots = Snapshots(Bucket(lake, tmp_path / str(number), allow_http=True))
+        tables = open_tables(config, snapshots)
+        assert tables is not None
+        return tables, snapshots
+
+    def run(number: int) -> None:
+        tables, snapshots = machine(number)
+        for turn in range(3):
+            with suppress(HeldError):
+                publish_one(snapshots, number * 10 + turn)
+                found = reach(tables, snapshots, scratch=tmp_path / str(number), now=datetime.now(UTC))
+                if found is not None and (found.failed or found.unknown):
+                    trouble.append(found)
+
+    machine(9)[0].look("customers")  # an SQL catalog makes its own tables at the first look
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tables, snapshots = machine(9)
+    found = reach(tables, snapshots, scratch=tmp_path / "9", now=datetime.now(UTC))
+    live = snapshots.current()
+    assert found is not None
+    assert live is not None
+    assert found.is_whole, (found, trouble)
+    for name in ("customers", "loyalty", "outcomes"):
+        assert tables.look(name).run == live.snapshot
+        assert max(Counter(far.runs(name)).values()) == 1, name
 
 
 def test_doctor_asks_the_catalog(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:

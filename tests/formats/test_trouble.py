@@ -60,8 +60,10 @@ def names(home: Home) -> list[str]:
     return open_snapshots(home.config()).complete()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_killed_at_every_commit_and_finished(lakehouse: Home, kind: str, sandbox: Sandbox) -> None:
-    """kill -9 before and after each of a second night's commits: `run` commits what is missing, and nothing twice.
+    """kill -9 after each of a second night's commits, and before some: `run` commits what is missing, nothing twice.
 
     Every table then has both runs once, and the rows of the snapshot; no call was made for it.
     """
@@ -71,7 +73,7 @@ def test_killed_at_every_commit_and_finished(lakehouse: Home, kind: str, sandbox
     calls, quiet = calls_seen(sandbox), lakehouse.root / "quiet"
     shutil.copytree(lakehouse.export, quiet, copy_function=shutil.copy2)
     for number in range(1, len(TABLES) + 1):
-        for when in ("before", "after"):
+        for when in ("before", "after") if number in (1, len(TABLES)) else ("after",):
             words = [sys.executable, "-m", "tests.formats.mortal", str(lakehouse.config_path), "1", when]
             died = subprocess.run(words, cwd=ROOT, check=False)
             assert died.returncode == -signal.SIGKILL
