@@ -77,6 +77,9 @@ bench: setup ## A night, rebuild, resume, growth and peers, measured side by sid
 bench-quick: setup ## The same in small, in 3 minutes; prints only
 	$(BIN)/python -m bench.run --quick
 
+bench-normalize: setup ## What a customer costs in the second process, stage by stage (bench/NORMALIZE.md, a minute)
+	$(BIN)/python -m bench.normalizing
+
 profile: setup ## Where a night's CPU goes, by py-spy: bench/PROFILE.md
 	$(BIN)/python -m bench.profiling
 
@@ -118,4 +121,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
