@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -199,6 +200,23 @@ def test_each_dialect_has_its_five_minutes(dialect: str) -> None:
     """The page about warehouses tells how to run it."""
     page = (Path(__file__).parent.parent / "docs" / "warehouses.md").read_text()
     assert f"capillary-export ddl --dialect {dialect} --snapshot" in page
+
+
+@pytest.mark.parametrize("dialect", ["bigquery", "snowflake"])
+def test_the_readme_shows_the_way_into_the_large_two(export: Path, dialect: str) -> None:
+    """What its query asks for is in a table that its load command makes."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    told = re.search(
+        rf"capillary-export ddl --dialect {dialect} --snapshot \S+ --schema (\S+) > load.sql", readme
+    )
+    assert told
+    queries = re.findall(r"'\n  (SELECT [^']*)'", readme)
+    query = next(one for one in queries if f"{told[1]}.loyalty_programs" in one)
+    columns = {one.name for one in sqlglot.parse_one(query, read=dialect).find_all(exp.Column)}
+    script = script_for(dialect, str(export), ["loyalty_programs"], told[1])
+    made = next(one for one in script.statements if one.startswith("CREATE TABLE"))
+    assert columns - {"customers"} == {"current_slab", "loyalty_points"}
+    assert all(f"{one} " in made for one in columns - {"customers"})
 
 
 def test_tables_and_schema_are_as_asked_for(export: Path) -> None:
