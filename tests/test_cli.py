@@ -276,3 +276,20 @@ def test_a_closed_window_is_well_where_published_is_enough(home: Home, slow: San
         done = command("run", home.config_path, "--until", until, "--published-ok", "--json")
         assert done.returncode == 0, done.stderr
     assert calls_seen(slow) < 150
+
+
+HEAVY = ("aiohttp", "jinja2", "numpy", "pyarrow", "rich", "structlog", "yaml")  # typer itself needs pydantic
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_does_not_wait_for_what_a_night_needs(words: list[str]) -> None:
+    """Commands import what they need when they are called: a typing mistake is told at once."""
+    program = (
+        "import sys\nfrom pipeline.cli import main\ncode = main(sys.argv[2:])\n"
+        "print(*sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stderr)\nsys.exit(code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, " ".join(HEAVY), *words], capture_output=True, text=True, check=True
+    )
+    assert ended.stderr.strip() == ""
+    assert "capillary-export" in ended.stdout

@@ -1,20 +1,23 @@
-"""The command line's frame: what its commands share, from the options to the loading of a config."""
+"""The command line's frame: what its commands share, from the options to the loading of a config.
+
+Commands import what they need when they are called, so that none waits for what another needs.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline import __version__
-from pipeline.blocks import TABLES
-from pipeline.blocks.dictionary import rows as dictionary_rows
-from pipeline.cli.showing import print_out
-from pipeline.config import Config, load_config, parse_assignment
 from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 EPILOG = "Exit codes: 0 published or done · 1 a bug · 2 wrong use or config · 3 stopped, `run` goes on · 4 held · 5 refused by the API · 6 another run is under way · 7 storage trouble"  # noqa: E501
 
@@ -43,7 +46,7 @@ NightWanted = Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Which nigh
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     if version:
-        print_out(f"capillary-export {__version__}")
+        sys.stdout.write(f"capillary-export {__version__}\n")
         raise typer.Exit
 
 
@@ -54,6 +57,10 @@ def load(
 
     Raises UsageError with every mistake found.
     """
+    from pipeline.blocks import TABLES
+    from pipeline.blocks.dictionary import rows as dictionary_rows
+    from pipeline.config import load_config, parse_assignment
+
     flags = dict(parse_assignment(one) for one in assignments or ())
     if ids:
         flags["ids.paths"] = [path if path == "-" else str(Path(path).absolute()) for path in ids]

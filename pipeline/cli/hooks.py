@@ -8,9 +8,7 @@ import typer
 
 from pipeline.cli.app import ConfigPath, JsonFlag, SetOption, app, load
 from pipeline.cli.showing import as_grid, show
-from pipeline.config import EVENTS
 from pipeline.errors import Exit, UsageError
-from pipeline.notify import try_hooks
 
 OnOption = Annotated[
     str | None,
@@ -23,6 +21,9 @@ OnOption = Annotated[
 @app.command(epilog="Example: capillary-export notify nightly.yaml --on held")
 def notify(config: ConfigPath, on: OnOption = None, set_: SetOption = None, as_json: JsonFlag = False) -> int:
     """Try the hooks: each one is sent a made-up event, marked as a test."""
+    from pipeline.config import EVENTS
+    from pipeline.notify import try_hooks
+
     if on not in (None, *EVENTS):
         raise UsageError(f"There is no event {on}.", f"Events: {', '.join(EVENTS)}.")
     settings = load(config, set_)

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import formats, publish
-from pipeline.blocks import TABLES
 from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
 from pipeline.cli.results import exit_code, result_json, result_text, tables_exit_code
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import last_night, progress_rows, status_lines
 from pipeline.cli.watching import LogFormat, LogLevel, ServePort, Watching, watched
-from pipeline.config import Config, parse_clock_time
 from pipeline.errors import Exit, UsageError
-from pipeline.night import NightPage, Options, plan_night, publish_night, rebuild_night
-from pipeline.night.lakehouse import bring_tables
-from pipeline.notify import run_and_tell, tell_published
-from pipeline.screen import screen_for
-from pipeline.status import status_of
-from pipeline.store.history import History
-from pipeline.store.snapshots import open_snapshots
-from pipeline.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 
 @app.command(epilog="Example: capillary-export run nightly.yaml --limit 100")
@@ -54,6 +46,10 @@ def run(
     serve: ServePort = None,
 ) -> int:
     """Tonight's export: starts it, or goes on where it stopped."""
+    from pipeline.config import parse_clock_time
+    from pipeline.night import Options
+    from pipeline.notify import run_and_tell
+
     settings = load(config, set_, ids, out)
     options = Options(
         night=parse_date(night),
@@ -76,6 +72,9 @@ def plan(
     as_json: JsonFlag = False,
 ) -> int:
     """What tonight can cover, and when it ends; calls nothing."""
+    from pipeline.config import parse_clock_time
+    from pipeline.night import Options, plan_night
+
     options = Options(night=parse_date(night), until=parse_clock_time(until) if until else None)
     found = plan_night(load(config, set_), options)
     as_given = {**asdict(found), "deferred": found.deferred}
@@ -86,6 +85,8 @@ def plan(
 @app.command(epilog="Example: capillary-export status nightly.yaml --json")
 def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False) -> int:
     """Tonight and the last nights, the live snapshot."""
+    from pipeline.status import status_of
+
     settings = load(config, set_)
     found = status_of(settings)
     rows = [
@@ -108,6 +109,8 @@ def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False
 @app.command(epilog="Example: capillary-export report nightly.yaml --night 2026-11-22")
 def report(config: ConfigPath, night: NightOption = None, set_: SetOption = None) -> int:
     """Make the morning page of any night again; prints where it lies."""
+    from pipeline.night import NightPage
+
     settings = load(config, set_)
     wanted = parse_date(night) or last_night(settings)
     print_out(NightPage(settings, wanted).write(datetime.now(UTC)))
@@ -123,6 +126,10 @@ def rebuild(
     as_json: JsonFlag = False,
 ) -> int:
     """Tables again from the journal, no API call."""
+    from pipeline.blocks import TABLES
+    from pipeline.night import Options, rebuild_night
+    from pipeline.screen import screen_for
+
     only = frozenset(tables.split(",")) if tables else None
     if unknown := sorted((only or frozenset()) - {table.name for table in TABLES}):
         raise UsageError(f"There is no table {unknown[0]}.", "`capillary-export tables` lists them.")
@@ -143,6 +150,10 @@ def publish_(
     set_: SetOption = None,
 ) -> int:
     """Publish a night's held snapshot."""
+    from pipeline.night import publish_night
+    from pipeline.notify import tell_published
+    from pipeline.store.workspace import Workspace
+
     if force and not reason:
         raise UsageError("publish --force needs --reason TEXT.")
     wanted = parse_date(night)
@@ -164,6 +175,11 @@ def rollback(
     set_: SetOption = None,
 ) -> int:
     """Point at an older snapshot."""
+    from pipeline import formats, publish
+    from pipeline.store.history import History
+    from pipeline.store.snapshots import open_snapshots
+    from pipeline.store.workspace import Workspace
+
     settings = load(config, set_)
     formats.require(settings)
     with Workspace(settings.work.path).lock():
@@ -175,6 +191,9 @@ def rollback(
 
 def _bring_tables(config: Config) -> int:
     """The tables of `output.format`, at the snapshot that is live now; gives the exit code."""
+    from pipeline.night.lakehouse import bring_tables
+    from pipeline.store.snapshots import open_snapshots
+
     reached = bring_tables(config, open_snapshots(config), datetime.now(UTC))
     if reached is not None:
         print_out(reached.told())

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
 from pipeline.cli.app import ConfigPath, JsonFlag, SetOption, app, load
 from pipeline.cli.showing import as_grid, clock, plain, show, span
-from pipeline.config import Config, parse_clock_time
 from pipeline.errors import StorageError
-from pipeline.rehearse.climate import Climate
-from pipeline.rehearse.rehearsal import Rehearsal, Settings
-from pipeline.rehearse.rehearsal import rehearse as run_rehearsal
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.rehearse.climate import Climate
+    from pipeline.rehearse.rehearsal import Rehearsal
 
 SpeedOption = Annotated[
     float | None,
@@ -41,6 +42,9 @@ def rehearse(
     as_json: JsonFlag = False,
 ) -> int:
     """Tonight against the sandbox, in compressed time: when it ends, what it takes. Needs no secret, calls no one."""
+    from pipeline.rehearse.rehearsal import Settings
+    from pipeline.rehearse.rehearsal import rehearse as run_rehearsal
+
     settings = load(config, set_)
     found = run_rehearsal(settings, Settings(speed, ids, _begins_at(at, settings)), _say)
     show(rehearsal_json(found), [_comparison(found), *_notes(found)], as_json)
@@ -62,6 +66,8 @@ def _begins_at(text: str | None, config: Config) -> datetime | None:
     """The next time that the clocks of the window's zone (the machine's without one) show this."""
     if text is None:
         return None
+    from pipeline.config import parse_clock_time
+
     wanted = parse_clock_time(text, "--at")
     zone = ZoneInfo(config.window.timezone) if config.window.timezone else None
     now = datetime.now(UTC)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.showing import as_grid
 from pipeline.errors import Exit
-from pipeline.formats import Reached
-from pipeline.night import Result
+
+if TYPE_CHECKING:
+    from pipeline.formats import Reached
+    from pipeline.night import Result
 
 
 def exit_code(result: Result, *, published_ok: bool = False) -> int:

@@ -6,12 +6,12 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table as Grid
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
 
-from pipeline.plan import Plan
+    from pipeline.plan import Plan
 
 
 def plan_text(plan: Plan) -> Any:
@@ -61,6 +61,8 @@ def show(found: dict[str, Any], text: Any, as_json: bool) -> None:
 
 def print_out(what: Any) -> None:
     """Print without wrapping, markup or highlighting: whole lines, also in a pipe."""
+    from rich.console import Console
+
     Console(width=None if sys.stdout.isatty() else 1000).print(
         what, highlight=False, markup=False, soft_wrap=True
     )
@@ -68,6 +70,8 @@ def print_out(what: Any) -> None:
 
 def as_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
     """A table without lines; numbers stand to the right."""
+    from rich.table import Table as Grid
+
     grid = Grid(box=None, pad_edge=False)
     for head in heads:
         grid.add_column(head, justify="right" if head in ("rows", "IDs", "files", "MB") else "left")

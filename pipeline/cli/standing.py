@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Config
 from pipeline.errors import UsageError
-from pipeline.status import duration_text, standing_rows
-from pipeline.store.snapshots import open_snapshots
-from pipeline.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 SILENT_S = 30.0
 """A fetch that notes nothing for so long stands still."""
@@ -38,6 +37,8 @@ def status_lines(found: dict[str, Any]) -> list[str]:
 
 def progress_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """How far the newest night is, or was when it was last heard of; nothing of one that ended well."""
+    from pipeline.status import duration_text, standing_rows
+
     night = found["nights"][0] if found["nights"] else None
     if night is None or night["progress"] is None or night["state"] in ("published", "taken along"):
         return []
@@ -53,6 +54,9 @@ def progress_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def last_night(config: Config) -> date:
     """The newest night of the workspace; where it has none, that of the live snapshot. Raises UsageError."""
+    from pipeline.store.snapshots import open_snapshots
+    from pipeline.store.workspace import Workspace
+
     nights = Workspace(config.work.path).nights()
     if nights:
         return nights[-1].night

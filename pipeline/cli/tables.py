@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.blocks.dictionary import rows as dictionary_rows
 from pipeline.cli.app import JsonFlag, app
 from pipeline.cli.showing import as_grid, show
 from pipeline.errors import UsageError
@@ -19,6 +18,8 @@ def tables(
     as_json: JsonFlag = False,
 ) -> int:
     """The data dictionary."""
+    from pipeline.blocks.dictionary import rows as dictionary_rows
+
     found = [row for row in dictionary_rows() if table in (None, row["table"])]
     if not found:
         known = ", ".join(dict.fromkeys(row["table"] for row in dictionary_rows()))

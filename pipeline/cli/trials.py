@@ -12,8 +12,6 @@ from pipeline.cli.app import JsonFlag, app, parse_date
 from pipeline.cli.results import exit_code, result_json, result_text
 from pipeline.cli.showing import print_out, show
 from pipeline.errors import Exit, UsageError
-from pipeline.screen import screen_for
-from pipeline.store.snapshots import Snapshots
 
 
 @app.command(epilog="Example: capillary-export sandbox --port 8080 --calls-per-minute 1000")
@@ -53,6 +51,7 @@ def demo(
 ) -> int:
     """Sandbox and a whole night in one command; no config needed."""
     from pipeline.demo import DemoSettings, run_demo
+    from pipeline.screen import screen_for
 
     ended = Exit.OK
     for one in run_demo(DemoSettings(out, ids, nights), screen_for()):
@@ -72,6 +71,8 @@ def _judged_text(judged: dict[str, Any]) -> str:
 
 
 def _how_to_read(out: Path) -> str:
+    from pipeline.store.snapshots import Snapshots
+
     live = Snapshots(out).current()
     assert live is not None
     here = Path(sys.executable)

@@ -8,18 +8,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.config import Config, LogConfig
 from pipeline.errors import Exit, ExportError, UsageError
 from pipeline.events import EVENTS
-from pipeline.log import LEVELS, Log
-from pipeline.night import Screen
-from pipeline.screen import LineScreen, LogScreen, Screens, TerminalScreen
-from pipeline.serving import open_port, serving, url_of
-from pipeline.telemetry import Textfile
+
+if TYPE_CHECKING:
+    from pipeline.config import Config, LogConfig
+    from pipeline.log import Log
+    from pipeline.night import Screen
 
 FORMATS = ("auto", "console", "json")
 
@@ -53,6 +52,8 @@ class Watching:
 
     def log(self, config: LogConfig) -> tuple[str, str]:
         """The form and the level: the command line's, else the config's. Raises UsageError."""
+        from pipeline.log import LEVELS
+
         form = _one_of("--log-format", self.form, FORMATS) or config.format
         level = _one_of("--log-level", self.level, tuple(LEVELS)) or config.level
         is_asked_for = form != "auto" or level is not None
@@ -71,6 +72,11 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
 
     Raises UsageError before anything has begun.
     """
+    from pipeline.log import Log
+    from pipeline.screen import LogScreen, Screens
+    from pipeline.serving import open_port, serving, url_of
+    from pipeline.telemetry import Textfile
+
     form, level = watching.log(config.log)
     sock = None if watching.serve is None else open_port(watching.serve)
     log = Log("console" if form == "auto" else form, level)
@@ -102,6 +108,8 @@ def _lost(log: Log, watcher: str, exc: Exception) -> None:
 
 def _display(form: str, quiet: bool) -> list[Screen]:
     """A display on a terminal; elsewhere a line a minute, where no log says the same."""
+    from pipeline.screen import LineScreen, TerminalScreen
+
     if quiet or form == "json":
         return []
     if sys.stderr.isatty():
