@@ -38,6 +38,8 @@ TOGETHER = (
     "tests/death/test_fence.py",
     "tests/death/test_matrix.py",
     "tests/formats/test_stores.py",
+    "tests/report/test_answers.py",
+    "tests/report/test_browser.py",
     "tests/store/test_snapshots.py",
     "tests/test_ddl.py",
     "tests/test_demo.py",
