@@ -87,7 +87,7 @@ def normalize_behind_fence(job: Job, chunks: Sequence[Path], lock: int) -> int:
     if not chunks:
         return 0
     ours, theirs = socket.socketpair()
-    words = [job.model_dump_json(), *map(str, chunks)]
+    words = [job.as_json(), *map(str, chunks)]
     with theirs, ours:
         process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
             module_command("pipeline.normalize.fence", str(theirs.fileno()), *words),
@@ -342,7 +342,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent(parent)
     gc.disable()  # as in the scribe
-    sock, fence = socket.socket(fileno=int(sys.argv[1])), Fence(Job.model_validate_json(sys.argv[2]))
+    sock, fence = socket.socket(fileno=int(sys.argv[1])), Fence(Job.from_json(sys.argv[2]))
     try:
         fence.normalize(map(Path, sys.argv[3:]), min(MOST_ABREAST, os.cpu_count() or 1))
         message: dict[str, object] = {"finished": fence.found}

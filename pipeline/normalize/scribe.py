@@ -20,7 +20,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
-from pydantic import BaseModel, Field
 
 from pipeline import __version__
 from pipeline.blocks import TABLES
@@ -37,8 +36,8 @@ _HEAD = struct.Struct("<II")
 _PR_SET_PDEATHSIG = 1
 
 
-class Job(BaseModel):
-    """What the second process has to know."""
+class Job(msgspec.Struct, kw_only=True):
+    """What the second process has to know. No pydantic here: it would take longer to load than to do without."""
 
     night: date
     journal: Path
@@ -47,7 +46,16 @@ class Job(BaseModel):
     tables: list[str]
     zone: str | None = None
     keep_offsets: bool = False
-    chunk_records: int = Field(default_factory=lambda: CHUNK_RECORDS)
+    chunk_records: int = msgspec.field(default_factory=lambda: CHUNK_RECORDS)
+
+    def as_json(self) -> str:
+        """For the other process's arguments."""
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """What `as_json` wrote."""
+        return msgspec.json.decode(text, type=cls, dec_hook=lambda wanted, value: wanted(value))
 
     def normalizer(self) -> ChunkNormalizer:
         """The normalizer for the wanted tables."""
@@ -61,7 +69,7 @@ def start(job: Job, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            module_command("pipeline.normalize.scribe", str(theirs.fileno()), job.model_dump_json()),
+            module_command("pipeline.normalize.scribe", str(theirs.fileno()), job.as_json()),
             pass_fds=(theirs.fileno(), lock),
             env={"ARROW_DEFAULT_MEMORY_POOL": "system", **os.environ},  # a fifth less memory than Arrow's own
             stdin=subprocess.DEVNULL,
@@ -133,7 +141,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent(parent)
     gc.disable()  # answers hold no cycles, and walking them costs more than it frees
-    scribe = Scribe(Job.model_validate_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
+    scribe = Scribe(Job.from_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
     try:
         scribe.run()
     except ExportError as exc:
