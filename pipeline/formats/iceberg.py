@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchNamespaceError,
@@ -25,6 +26,7 @@ from pyiceberg.manifest import DataFile as DataFileThere
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.snapshots import Snapshot
+from requests import Session
 
 from pipeline.config import CatalogConfig, OutputConfig, RestCatalogConfig
 from pipeline.errors import ExportError, StorageError, TakenError, UnclearError
@@ -107,7 +109,6 @@ class IcebergTables:
                     make_folder(Path(self._root))
                 name = getattr(self._config, "name", CATALOG)
                 self._opened = load_catalog(name, **catalog_properties(self._config, self._root))
-                _be_patient_with(self._opened)
         return self._opened
 
     def _uri(self) -> str:
@@ -197,11 +198,12 @@ def catalog_properties(config: CatalogConfig | None, root: str) -> dict[str, str
     if config is None:
         return {**found, "type": "sql", "uri": f"sqlite:///{root}/catalog.db", "warehouse": _url(root)}
     if isinstance(config, RestCatalogConfig):
+        found["py-catalog-impl"] = f"{PatientRestCatalog.__module__}.{PatientRestCatalog.__name__}"
         found |= {"uri": config.uri, "oauth2-server-uri": f"{config.uri}/v1/oauth/tokens"}
         found |= {"warehouse": config.warehouse} if config.warehouse else {}
     else:
-        found["warehouse"] = _url(root)
-    return {**found, "type": config.kind, **config.secret(os.environ), **config.properties}
+        found |= {"type": "sql", "warehouse": _url(root)}
+    return {**found, **config.secret(os.environ), **config.properties}
 
 
 def _store_properties(environ: Mapping[str, str]) -> dict[str, str]:
@@ -221,18 +223,26 @@ def _store_properties(environ: Mapping[str, str]) -> dict[str, str]:
     return {"s3.connect-timeout": "5", "s3.request-timeout": "60", **{k: v for k, v in found.items() if v}}
 
 
-def _be_patient_with(catalog: Catalog) -> None:
+class PatientRestCatalog(RestCatalog):
     """The library's calls have no time limit of their own: a catalog that hangs would hang the night."""
-    session = getattr(catalog, "_session", None)
-    if session is None:
-        return
+
+    def _create_session(self) -> Session:
+        return _limited(super()._create_session())
+
+    def _create_legacy_oauth2_auth_manager(self, session: Session) -> Any:
+        """It asks for a token at once."""
+        return super()._create_legacy_oauth2_auth_manager(_limited(session))
+
+
+def _limited(session: Session) -> Session:
+    """A session whose calls end after CALL_TIMEOUT_S."""
     send: Callable[..., Any] = session.send
 
     def send_within(request: Any, **options: Any) -> Any:
-        options["timeout"] = options.get("timeout") or CALL_TIMEOUT_S
-        return send(request, **options)
+        return send(request, **{**options, "timeout": options.get("timeout") or CALL_TIMEOUT_S})
 
-    session.send = send_within
+    session.send = send_within  # type: ignore[method-assign]
+    return session
 
 
 def _unrepeated(table: Table) -> Transaction:

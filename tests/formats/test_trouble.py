@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pyiceberg.catalog import load_catalog
 
 from pipeline.cli import main
 from pipeline.errors import StorageError, TakenError, UnclearError
-from pipeline.formats import Reached, base, open_tables, reaching
+from pipeline.formats import Reached, base, iceberg, open_tables, reaching
 from pipeline.formats.delta import DeltaTables, _DeltaTable
 from pipeline.formats.files import DataFile, Source
 from pipeline.formats.iceberg import IcebergTables, _IcebergTable
@@ -295,6 +296,23 @@ def test_what_a_commit_needs_is_synced(lakehouse: Home, kind: str, monkeypatch: 
     assert len(needed) > 1
     marked = next(n for n, path in enumerate(synced) if path.name.startswith(".lakehouse.json"))
     assert set(needed) <= set(synced[:marked])
+
+
+@pytest.mark.parametrize("secret", [{}, {"credential_env": "CATALOG_CREDENTIAL"}])
+def test_a_catalog_that_hangs_does_not_hang_the_night(
+    home: Home, secret: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the connection and says nothing: the first call, also that for a token, has its time limit."""
+    monkeypatch.setenv("CATALOG_CREDENTIAL", "writer:hidden")
+    monkeypatch.setattr(iceberg, "CALL_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hangs = {"kind": "rest", "uri": f"http://127.0.0.1:{server.getsockname()[1]}", **secret}
+        home.settings["output"] = {"format": "iceberg", "tables": ["customers"], "catalog": hangs}
+        home.save()
+        assert main(["run", str(home.config_path), "--night", "2026-11-21"]) == 7
+    said = capsys.readouterr().out
+    assert "Read timed out" in said
+    assert "hidden" not in said
 
 
 def test_a_try_in_another_place_leaves_the_catalog_alone(home: Home, tmp_path: Path) -> None:
