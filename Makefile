@@ -99,6 +99,9 @@ bench-checks: setup ## Thirty wrong nights and thirty clean ones: which are held
 	$(BIN)/python -m bench.checks_cost
 	$(BIN)/python -m bench.checks
 
+sizing: setup ## Disk, memory and time by the size of the base and the quota, from measured nights (bench/SIZING.md and docs/operations.md)
+	$(BIN)/python -m bench.sizing
+
 check-deploy: setup ## The DAG in a real Airflow (an environment of its own), and the Dockerfile's steps without Docker (as root)
 	@if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" .airflow && \
@@ -121,4 +124,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -13,6 +13,10 @@ from pipeline.cli import app
 NAME = "capillary-export"
 _PIECES = re.compile(r"\s(?:\||&&|\|\||;|>>?|<)\s|;\s|\s#\s")
 
+_OURS = re.compile(rf"(?:^\s*|[|;&]\s*|\b(?:do|exec)\s+|\b\w+=\S+\s+|bin/){NAME}(?=\s)")
+"""Where it is the program, and not a user, a folder or a service of that name."""
+_SUBSTITUTED = re.compile(r"\"?\$\([^()]*\)\"?")
+
 
 def lines_with(text: str) -> list[str]:
     """The command lines in the fenced blocks of a page, prompts and continued lines put right."""
@@ -23,10 +27,13 @@ def lines_with(text: str) -> list[str]:
 
 def calls_in(line: str) -> list[list[str]]:
     """The words behind each `capillary-export` in a shell line, up to the end of that command."""
+    while (simpler := _SUBSTITUTED.sub("X", line)) != line:
+        line = simpler
     found = []
-    for piece in re.split(rf"(?:^|(?<=[\s/\"'])){NAME}(?=\s|$)", line)[1:]:
+    for piece in _OURS.split(line)[1:]:
         words = _PIECES.split(f"{piece} ", maxsplit=1)[0].replace("…", "X")
-        found.append(shlex.split(words))
+        plain = re.sub(r"[][]", "", words)  # what may be left out is tried, too
+        found.append([word.partition("|")[0] for word in shlex.split(plain)])  # the first of several choices
     return found
 
 
