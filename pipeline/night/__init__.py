@@ -66,10 +66,9 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
     catch_up(night)
     normalize_what_is_left(night)
     night.begins("reading", f"night {night.folder.night}: reading the IDs")
-    list_tonight(night)
+    ledger = list_tonight(night)
     while True:
         night.begins("planning")
-        ledger = read_ledger(night.folder.parts)
         due, plan = plan_tonight(night, ledger)
         night.tell("plan.made", **_foreseen(plan))
         again = second_looks(night, ledger, plan)
@@ -83,6 +82,7 @@ def _go_on(night: Night, secret: SecretStr) -> Result:
             return build_and_publish(night, plan)
         except HelperError as exc:
             mend(night, exc)
+            ledger = read_ledger(night.folder.parts)
 
 
 def _foreseen(plan: Plan) -> dict[str, object]:

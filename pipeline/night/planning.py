@@ -26,13 +26,14 @@ from pipeline.store.ledger import Ledger, call_times_since, read_ledger
 from pipeline.store.workspace import NightFolder
 
 
-def list_tonight(night: Night) -> None:
-    """Read the CSVs. Raises UsageError, StorageError."""
+def list_tonight(night: Night) -> Ledger:
+    """Read the CSVs; gives the calls made so far. Raises UsageError, StorageError."""
     ledger = read_ledger(night.folder.parts)
     known = night.state.ids if night.state.listed else None
     counts = list_ids(night.config.ids, night.folder, ledger.customer_ids, known)
     night.save(ids=counts, listed=True)
     night.tell("ids.read", **counts.model_dump())
+    return ledger
 
 
 def plan_tonight(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:
