@@ -31,6 +31,10 @@ class Screens(Screen):
         self._screens = list(screens)
         self._log = log
 
+    def add(self, screen: Screen) -> None:
+        """One more, from now on."""
+        self._screens.append(screen)
+
     def step(self, text: str) -> None:
         """Each is told."""
         for screen in list(self._screens):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.log import Log
     from pipeline.night import Screen
 
+if TYPE_CHECKING:
+    from pipeline.telemetry.otlp import Otlp
+
 FORMATS = ("auto", "console", "json")
 
 LogFormat = Annotated[
@@ -78,6 +81,7 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
     from pipeline.telemetry import Textfile
 
     form, level = watching.log(config.log)
+    otlp = _otlp(config) if config.metrics.otlp else None
     sock = None if watching.serve is None else open_port(watching.serve)
     log = Log("console" if form == "auto" else form, level)
     log.hear_libraries()
@@ -86,6 +90,8 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
         with ExitStack() as stack:
             if config.metrics.textfile is not None:
                 stack.enter_context(Textfile(config, partial(_lost, log, "textfile")))
+            if otlp is not None:
+                screens.add(stack.enter_context(otlp))
             if sock is not None:
                 url = url_of(sock)
                 stack.enter_context(serving(sock, config))
@@ -98,6 +104,15 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
             raise
         log.event("error", "night.failed", **_about(cause))
         raise typer.Exit(int(cause.exit_code if isinstance(cause, ExportError) else Exit.BUG)) from None
+
+
+def _otlp(config: Config) -> Otlp:
+    try:
+        from pipeline.telemetry.otlp import Otlp
+    except ImportError as exc:
+        remedy = "pip install 'capillary-export[otel]', or leave metrics.otlp out."
+        raise UsageError("metrics.otlp needs the extra otel, which is not installed.", remedy) from exc
+    return Otlp(config)
 
 
 def _lost(log: Log, watcher: str, exc: Exception) -> None:
