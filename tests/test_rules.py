@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -20,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.blocks import TABLES
-from pipeline.night import Options, Result, Screen, rebuild_night, run_night
+from pipeline.merge import merge_table
+from pipeline.night import Options, Result, Screen, rebuild_night, run_night, tables
 from pipeline.night import abreast as side
 from pipeline.night.abreast import Merge, side_by_side
 from pipeline.night.tables import LastSeen
@@ -132,6 +134,36 @@ def test_rebuilt_tables_are_the_same_bytes_each_time(home: Home) -> None:
     for _ in range(2):
         rebuild_night(home.config(), Options(night=TWO), Screen())
         assert bytes_of(home) == before
+
+
+def test_a_rebuild_of_some_on_one_core_or_after_a_death_gives_the_same_bytes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which tables are asked for, how many cores there are, and where a rebuild before it died, change nothing."""
+    home.write_ids(known_ids(CUSTOMERS))
+    go(home, ONE)
+    go(home, TWO)
+    before = bytes_of(home)
+    rebuild_night(home.config(), Options(night=TWO, only=frozenset({"loyalty"})), Screen())
+    assert bytes_of(home) == before
+    with monkeypatch.context() as one_core:
+        one_core.setattr(os, "cpu_count", lambda: 1)
+        rebuild_night(home.config(), Options(night=TWO), Screen())
+    assert bytes_of(home) == before
+    merges = iter(range(100))
+
+    def mortal(*inputs: Any) -> Any:
+        if next(merges) == 7:
+            raise KeyboardInterrupt
+        return merge_table(*inputs)
+
+    with monkeypatch.context() as death:
+        death.setattr(tables, "merge_table", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild_night(home.config(), Options(night=TWO), Screen())
+    assert bytes_of(home) == before
+    rebuild_night(home.config(), Options(night=TWO), Screen())
+    assert bytes_of(home) == before
 
 
 def another_day(home: Home, sandbox: Sandbox) -> None:
