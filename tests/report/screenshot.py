@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline.store.snapshots import Snapshots
 from tests.report.chromium import browser, why_not
 
-WIDTH, HEIGHT = 960, 1640
-IDS, NIGHTS = 4_000, 3
+WIDTH, HEIGHT = 1040, 1640
+IDS, NIGHTS = 2_000, 3
 
 
 def main(target: Path) -> int:
