@@ -28,7 +28,7 @@ from tests.notify.servers import until
 from tests.rehearse.test_climate import DAY
 from tests.test_cli import ROOT, command
 
-IDS = 300
+IDS = 200
 
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -51,7 +51,7 @@ def seconds_of_fetch(home: Home) -> float:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, int, dict[str, Any]]]:
-    """A real night at 20 calls a second with failing calls, and tomorrow's rehearsal of it.
+    """A real night at 10 calls a second with failing calls, and tomorrow's rehearsal of it.
 
     Meanwhile the workspace is locked, the password is gone and the API is away.
     """
@@ -59,8 +59,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, in
     quiet = replace(SandboxConfig(customers=500), faults="latency=60ms±40ms, 503=4%", day=DAY)
     with running_sandbox(quiet) as server:
         home = Home(root, server.url)
-        home.settings["quota"] = {"limits": [{"calls": 100, "per_s": 5}], "max_in_flight": 16}
-        home.settings["retry"] = {"max_wait_s": 3}
+        home.settings["quota"] = {"limits": [{"calls": 50, "per_s": 5}], "max_in_flight": 16}
+        home.settings["retry"] = {"max_wait_s": 0.5}
         home.settings["notify"] = [{"on": ["published"], "command": ["touch", str(root / "told")]}]
         home.write_ids(known_ids(IDS))
         home.save()
@@ -70,7 +70,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, in
     temporary = tmp_path_factory.mktemp("temporary")
     with Workspace(home.work).lock():
         before = tree(root)
-        done = command("rehearse", home.config_path, "--json", "--speed", 4, TMPDIR=str(temporary))
+        done = command("rehearse", home.config_path, "--json", "--speed", 2, TMPDIR=str(temporary))
         assert tree(root) == before
     assert done.returncode == 0, done.stderr
     assert list(temporary.iterdir()) == []
@@ -99,7 +99,7 @@ def test_a_rehearsal_measures_memory_and_disk(learned: tuple[Home, int, dict[str
     assert found["sample"]["memory_bytes"] > 100e6
     assert found["rehearsed"]["disk_bytes"] == pytest.approx(found["plan"]["disk_bytes"], rel=0.05)
     assert found["sample"]["disk_bytes"] > 0
-    assert found["sample"]["speed"] == 4
+    assert found["sample"]["speed"] == 2
     assert found["last_nights"]["nights"] == 1
     assert found["last_nights"]["faults"]["503"] > 0
 
