@@ -117,6 +117,8 @@ bench-page: setup ## What the morning page of a million calls costs: seconds, me
 
 screenshot: setup ## README's picture of the morning page, from three nights of the demo (needs Chromium; 4 minutes)
 	$(BIN)/python -m tests.report.screenshot docs/morning-page.png
+bench-rehearse: setup ## Nights in real time, and what plan and rehearse foresaw of them: bench/REHEARSALS.md (8 minutes, mostly waiting)
+	$(BIN)/python -m bench.rehearsals
 
 sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
@@ -124,4 +126,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: bench-rehearse sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

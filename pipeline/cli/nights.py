@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,9 +59,10 @@ def run(
         no_publish=no_publish,
     )
     with watched(Watching(log_format, log_level, quiet, serve), settings) as screen:
-        result, notices = run_and_tell(settings, config, options, screen, exit_code)
+        ends_with = partial(exit_code, published_ok=published_ok)
+        result, notices = run_and_tell(settings, config, options, screen, ends_with)
     show(result_json(result, notices), result_text(result), as_json)
-    return exit_code(result, published_ok=published_ok)
+    return ends_with(result)
 
 
 @app.command(epilog="Example: capillary-export plan nightly.yaml")

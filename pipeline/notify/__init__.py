@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, EventName
-from pipeline.errors import ExportError
+from pipeline.errors import ExportError, LockedError
 from pipeline.night import Options, Result, Screen, run_night
 from pipeline.night.opening import which_night
+from pipeline.night.page import PAGE
 from pipeline.notify.event import (
-    PAGE,
     Event,
     event_of_error,
     event_of_publish,
@@ -90,26 +90,33 @@ def _tell_quietly(config: Config, make: Any) -> list[str]:
 def _tell(config: Config, event: Event) -> Sequence[Told]:
     wanted = {number: hook for number, hook in enumerate(config.notify) if event.kinds & set(hook.on)}
     attach = any(hook.email and hook.email.attach_page for hook in wanted.values())
-    page = _page(config, event) if attach and event.snapshot else None
+    page = _page(config, event) if attach and event.page else None
     return tell(wanted, event, page, dict(os.environ))
 
 
 def _page(config: Config, event: Event) -> bytes | None:
     """The morning page; None where the store does not give it in time: the mail goes without."""
+    if not event.snapshot:
+        return within(PAGE_WITHIN_S, Path(event.page).read_bytes)
     return within(PAGE_WITHIN_S, lambda: open_snapshots(config).page(event.snapshot, PAGE))
 
 
 def _event_of_error(config: Config, path: Path, options: Options, exc: BaseException) -> Event:
-    night, progress = _how_far(config, options)
-    return event_of_error(exc, path, night, progress)
+    night, progress, page = _how_far(config, options, exc)
+    return event_of_error(exc, path, night, progress, page)
 
 
-def _how_far(config: Config, options: Options) -> tuple[date | None, Mapping[str, Any]]:
-    """Which night it was, and what its last run counted; as far as that can be found out."""
+def _how_far(
+    config: Config, options: Options, exc: BaseException
+) -> tuple[date | None, Mapping[str, Any], str]:
+    """Which night it was, what its last run counted, and its page; as far as that can be found out."""
     progress: Mapping[str, Any] = {}
     with suppress(Exception):
         folder = which_night(config, options, Workspace(config.work.path))
+        if isinstance(exc, LockedError):
+            return folder.night, progress, ""  # what lies there is the other run's
         with suppress(OSError, ValueError):
             progress = json.loads(folder.progress.read_bytes())
-        return folder.night, progress
-    return None, progress
+        page = folder.root / PAGE
+        return folder.night, progress, str(page) if page.exists() else ""
+    return None, progress, ""

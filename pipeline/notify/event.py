@@ -14,10 +14,10 @@ from pipeline import __version__
 from pipeline.config import EventName
 from pipeline.errors import Exit, ExportError
 from pipeline.night import Result
+from pipeline.night.page import PAGE
 from pipeline.store.snapshots import Manifest
 
 REASON_CHARS = 700
-PAGE = "report.html"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONG_NUMBER = re.compile(r"(?<![\w.,:/-])-?\d{6,}(?![\w:])")
 """What may be a customer's ID. Our own counts have commas, and names of nights and snapshots have dashes."""
@@ -109,6 +109,9 @@ def command_line(config: Path, *words: str) -> str:
 # Of a night
 
 
+_GRAVEST_FIRST: tuple[EventName, ...] = ("held", "failed", "stopped", "published")
+
+
 def event_of_result(result: Result, config: Path, exit_code: int) -> Event | None:
     """What a night that came to its end has to tell; None where it had nothing to do, or was not to be published."""
     if result.manifest is None or not (result.live or result.held):
@@ -116,8 +119,13 @@ def event_of_result(result: Result, config: Path, exit_code: int) -> Event | Non
     kinds: set[EventName] = {"held"} if result.held else {"published"}
     if result.stopped and not result.stopped.as_planned:
         kinds.add("stopped")
-    event: EventName = "held" if result.held else "stopped" if "stopped" in kinds else "published"
+    if exit_code == Exit.STORAGE:  # tables of output.format are behind
+        kinds.add("failed")
+    event = next(one for one in _GRAVEST_FIRST if one in kinds)
     said = [
+        f"The snapshot is live, but its {result.tables.format} tables are not all there."
+        if result.tables and "failed" in kinds
+        else "",
         result.stopped.message if result.stopped else "",
         "What was fetched until then is published." if result.stopped and result.live else "",
         f"{result.held.message} {result.held.hint}" if result.held else "",
@@ -144,7 +152,7 @@ def _account(manifest: Manifest) -> dict[str, Any]:
 def _after(event: EventName, config: Path, night: date) -> str:
     if event == "held":
         return command_line(config, "publish", "--night", f"{night}", "--force", "--reason", "TEXT")
-    return command_line(config, "run" if event == "stopped" else "status")
+    return command_line(config, "status" if event == "published" else "run")
 
 
 def event_of_publish(manifest: Manifest, folder: str, config: Path, reason: str | None) -> Event:
@@ -172,7 +180,7 @@ _NEXT = {
 
 
 def event_of_error(
-    exc: BaseException, config: Path, night: date | None, progress: Mapping[str, Any]
+    exc: BaseException, config: Path, night: date | None, progress: Mapping[str, Any], page: str
 ) -> Event:
     """A night that an error ended. Of a bug only its kind is told: its text may hold anything."""
     while isinstance(exc, BaseExceptionGroup):
@@ -193,6 +201,7 @@ def event_of_error(
         exit_code=int(code),
         counts=progress.get("outcomes", {}),
         calls={"made so far": progress["calls"]} if progress.get("calls") else {},
+        page=page,
         next_command=command_line(config, *_NEXT.get(code, ("status",))),
     )
 

@@ -13,7 +13,8 @@ from email.utils import formatdate, make_msgid, parseaddr
 from pydantic import SecretStr
 
 from pipeline.config import EmailConfig
-from pipeline.notify.event import PAGE, Event
+from pipeline.night.page import PAGE
+from pipeline.notify.event import Event
 from pipeline.notify.hook import HookError, cause_of
 
 LARGEST_PAGE_BYTES = 5 << 20

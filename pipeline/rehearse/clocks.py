@@ -10,41 +10,54 @@ import time
 from typing import Any
 
 
-def hasten(speed: float, starts_at: float) -> None:
-    """From now on an hour passes in an hour / `speed`, and it is `starts_at` (Unix time) now.
+class Hurry:
+    """The clocks of this process from now on: as they were, until told to go faster."""
 
-    A hardware clock cannot be hurried: what is computed takes `speed` times as long by these clocks.
-    """
-    real = time.monotonic
-    began = real()
+    def __init__(self, starts_at: float) -> None:
+        """It is `starts_at` (Unix time) now."""
+        self._real = time.monotonic
+        self._began = self._real()
+        self._since = (self._began, 0.0, 1.0)  # real clock, seconds passed until then, speed from then on
+        clocks: dict[str, Any] = {
+            "monotonic": lambda: self._began + self.passed(),
+            "monotonic_ns": lambda: int((self._began + self.passed()) * 1e9),
+            "perf_counter": lambda: self._began + self.passed(),
+            "perf_counter_ns": lambda: int((self._began + self.passed()) * 1e9),
+            "time": lambda: starts_at + self.passed(),
+            "time_ns": lambda: int((starts_at + self.passed()) * 1e9),
+            "sleep": self._hurried(time.sleep),
+        }
+        for name, clock in clocks.items():
+            setattr(time, name, clock)
+        _hurry_selectors(self)
 
-    def passed() -> float:
-        return (real() - began) * speed
+    @property
+    def speed(self) -> float:
+        """How many seconds pass in a real one."""
+        return self._since[2]
 
-    clocks: dict[str, Any] = {
-        "monotonic": lambda: began + passed(),
-        "monotonic_ns": lambda: int((began + passed()) * 1e9),
-        "perf_counter": lambda: began + passed(),
-        "perf_counter_ns": lambda: int((began + passed()) * 1e9),
-        "time": lambda: starts_at + passed(),
-        "time_ns": lambda: int((starts_at + passed()) * 1e9),
-        "sleep": _hurried_sleep(time.sleep, speed),
-    }
-    for name, clock in clocks.items():
-        setattr(time, name, clock)
-    _hurry_selectors(speed)
+    def passed(self) -> float:
+        """Seconds since the beginning, by the clocks."""
+        real, before, speed = self._since
+        return before + (self._real() - real) * speed
+
+    def go(self, speed: float) -> None:
+        """From now on an hour passes in an hour / `speed`.
+
+        The machine cannot be hurried: what is computed takes `speed` times as long by these clocks.
+        """
+        self._since = (self._real(), self.passed(), speed)
+
+    def _hurried(self, sleep: Any) -> Any:
+        return lambda seconds: sleep(seconds / self.speed)
 
 
-def _hurried_sleep(sleep: Any, speed: float) -> Any:
-    return lambda seconds: sleep(seconds / speed)
-
-
-def _hurry_selectors(speed: float) -> None:
+def _hurry_selectors(hurry: Hurry) -> None:
     """asyncio's loops take `selectors.DefaultSelector` when they are made, and wait nowhere else."""
 
     class HurriedSelector(selectors.DefaultSelector):
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             """Waits as much shorter as the clocks are faster."""
-            return super().select(timeout if timeout is None or timeout <= 0 else timeout / speed)
+            return super().select(timeout if timeout is None or timeout <= 0 else timeout / hurry.speed)
 
     setattr(selectors, "DefaultSelector", HurriedSelector)  # noqa: B010 - a name that mypy takes for a class

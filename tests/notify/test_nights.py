@@ -118,6 +118,7 @@ def test_a_signal_is_told_as_stopped_with_what_was_done(home: Home, sandbox: San
     assert "SIGTERM" in told["reason"]
     assert 0 < told["counts"]["exported"] < 200
     assert told["next_command"] == f"capillary-export run {home.config_path}"
+    assert "SIGTERM" in Path(told["page"]).read_text()
 
 
 def test_the_windows_end_is_no_alarm(home: Home) -> None:
@@ -292,6 +293,19 @@ def test_nothing_of_a_customer_stands_in_what_is_told(home: Home, tmp_path: Path
     secrets |= {str(row["value"]) for row in identifiers if row["value"] and len(str(row["value"])) > 6}
     assert len(secrets) > 50
     assert [one for one in secrets if one in told] == []
+
+
+def test_a_lakehouse_that_is_behind_is_told_to_whoever_is_on_call_and_to_whoever_waits(home: Home) -> None:
+    """The snapshot is live and its catalog is away (7): `published` and `failed`, once for each hook."""
+    pytest.importorskip("pyiceberg")
+    home.settings["output"] = {"format": "iceberg", "catalog": {"kind": "rest", "uri": "http://127.0.0.1:9"}}
+    with_webhook(home)
+    with inbox() as box:
+        done = night(home, HOOK_URL=box.url)
+    assert done.returncode == 7, done.stdout + done.stderr
+    told = only(box)
+    assert (told["event"], told["kinds"], told["exit_code"]) == ("failed", ["failed", "published"], 7)
+    assert told["next_command"] == f"capillary-export run {home.config_path}"
 
 
 # The trial

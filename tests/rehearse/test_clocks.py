@@ -13,8 +13,9 @@ from tests.test_cli import ROOT
 PROGRAM = """
 import json, sys, time
 real = time.monotonic
-from pipeline.rehearse.clocks import hasten
-hasten(20.0, 1_800_000_000.0)
+from pipeline.rehearse.clocks import Hurry
+hurry = Hurry(1_800_000_000.0)
+hurry.go(20.0)
 import asyncio
 from time import monotonic, perf_counter_ns, sleep, time_ns
 began = real()
