@@ -70,14 +70,14 @@ class Api(Client):
         self,
         question: Question,
         headers: dict[str, str],
-        on_sent: Callable[[], None] | None = None,
+        on_sent: Callable[[bool], None] | None = None,
         offset: int | None = None,
         on_heard: Callable[[], None] | None = None,
     ) -> Reply:
         """One answer, or one failure."""
         self.calls += 1
         if on_sent is not None:
-            on_sent()
+            on_sent(False)
         latency = self._night.latency_s * self._rng.uniform(0.5, 1.5)
         await asyncio.sleep(latency)
         first, last = self._night.outage

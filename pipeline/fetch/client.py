@@ -102,7 +102,7 @@ class Client:
         self,
         question: Question,
         headers: dict[str, str],
-        on_sent: Callable[[], None] | None = None,
+        on_sent: Callable[[bool], None] | None = None,
         offset: int | None = None,
         on_heard: Callable[[], None] | None = None,
     ) -> Reply:

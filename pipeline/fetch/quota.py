@@ -54,12 +54,12 @@ class Turn:
         """The request is being made: until it is `heard` of, or `over`, it counts, however long ago it had its turn."""
         self._quota.on_the_way.unsent[self._number] = self.at
 
-    def sent(self) -> None:
-        """The request is on its way: from now on it counts, not from when it had its turn."""
-        self._quota.sent(self._number, self.at)
+    def sent(self, is_new: bool = False) -> None:
+        """The request is on its way, by a new connection or by one in use: it counts from now on, not from its turn."""
+        self._quota.sent(self._number, self.at, is_new)
 
     def heard(self) -> None:
-        """An answer has begun: the request has arrived, and all that were sent before it."""
+        """An answer has begun: the request has arrived, and all that were sent before it by connections in use."""
         self._quota.heard(self._number)
 
     def over(self) -> None:
@@ -76,7 +76,7 @@ class FreeTurn(Turn):
     def leaves(self) -> None:
         """As it likes."""
 
-    def sent(self) -> None:
+    def sent(self, is_new: bool = False) -> None:
         """As it likes."""
 
     def heard(self) -> None:
@@ -223,17 +223,20 @@ class Quota:
 
     # What became of calls
 
-    def sent(self, number: int, turn_at: float) -> None:
-        """A call was sent only now."""
+    def sent(self, number: int, turn_at: float, is_new: bool) -> None:
+        """A call was sent only now. By a new connection, yet to be accepted, no other answer proves it."""
         call = Sent(number, turn_at, self._clock())
         if self.on_the_way.unsent.pop(number, None) is not None:
-            self.on_the_way.unheard[number] = call
+            (self.on_the_way.alone if is_new else self.on_the_way.unheard)[number] = call
         for window in self._windows:
             window.sent(call)
 
     def heard(self, number: int) -> None:
         """A call was answered: what it took longer than usual, it and those before it may have arrived late."""
         now, unheard = self._clock(), self.on_the_way.unheard
+        alone = self.on_the_way.alone.pop(number, None)
+        if alone is not None:
+            self._heard_of(alone, now - alone.sent_at)
         while number in unheard:
             _, call = unheard.popitem(last=False)
             self._heard_of(call, now - call.sent_at)
@@ -241,7 +244,7 @@ class Quota:
     def over(self, number: int) -> None:
         """A call has ended: one that was never heard of may have arrived until now, one that was not sent never."""
         self.on_the_way.unsent.pop(number, None)
-        call = self.on_the_way.unheard.pop(number, None)
+        call = self.on_the_way.unheard.pop(number, None) or self.on_the_way.alone.pop(number, None)
         if call is not None:
             self._heard_of(call, self._clock() - call.sent_at)
 

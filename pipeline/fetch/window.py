@@ -72,6 +72,7 @@ class OnTheWay:
     unheard: OrderedDict[int, Sent] = field(
         default_factory=OrderedDict
     )  # sent, no answer since; the oldest first
+    alone: dict[int, Sent] = field(default_factory=dict)  # the same, on connections that are new
 
 
 class Window:
@@ -86,7 +87,8 @@ class Window:
       to any that was sent after it, proves that it has arrived. When that took longer than usual, it may have arrived
       late by the difference, and counts for so much longer. A stall of the network, of the server or of our own loop
       is thus paid once, by the calls that it met, instead of by a slack for the worst case in every window.
-    * A call that was not sent yet, or not heard of at all, counts however long ago it had its turn.
+    * A call that was not sent yet, or not heard of at all, counts however long ago it had its turn. So does one on a
+      new connection until its own answer: the server has to accept that first, and may read later calls before it.
 
     The price is 0.4 % of the calls for the slack, and for the doubt the mean by which answers are heard of later than
     usual, as a share of the window: an API whose latency is uneven by 5 ms costs a limit by the second 0.5 %, and one
@@ -156,7 +158,10 @@ class Window:
         unsent = _count_until(before, self._on_the_way.unsent.values())
         if self.usual_s >= self.limit.per_s:  # an answer takes longer than the window: silence means nothing
             return unsent
-        return unsent + _count_until(before, (call.turn_at for call in self._on_the_way.unheard.values()))
+        unheard = (self._on_the_way.unheard, self._on_the_way.alone)
+        return unsent + sum(
+            _count_until(before, (call.turn_at for call in sent.values())) for sent in unheard
+        )
 
 
 def _count_until(moment: float, ordered: Iterable[float]) -> int:

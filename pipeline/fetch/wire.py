@@ -39,6 +39,7 @@ class Line(ResponseHandler):
     """A connection that tells when the first bytes of an answer are there, before anything is done with them."""
 
     on_data: Callable[[], None] | None = None
+    is_new = True  # nothing came yet: the server may not even have accepted it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Read in small pieces."""
@@ -47,6 +48,7 @@ class Line(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
+        self.is_new = False
         if self.on_data is not None:
             on_data, self.on_data = self.on_data, None
             on_data()
@@ -87,13 +89,13 @@ class Wire:
         target: str,
         headers: dict[str, str],
         limit: int,
-        on_sent: Callable[[], None] | None = None,
+        on_sent: Callable[[bool], None] | None = None,
         on_heard: Callable[[], None] | None = None,
     ) -> Answer:
         """Ask for a path and query. Raises aiohttp's errors, and LargerThanAllowedError for a body above `limit` bytes.
 
         `headers` come on top of the session's, and are not to be changed later. `on_sent` is called when the request is
-        on its way, `on_heard` when the first bytes of the answer are there.
+        on its way, with whether its connection is new; `on_heard` when the first bytes of the answer are there.
         """
         if headers is not self._headers:
             self._request, self._head = self._made_with(headers)
@@ -107,7 +109,7 @@ class Wire:
             line.on_data = on_heard
             _write(line, data)
             if on_sent is not None:
-                on_sent()
+                on_sent(line.is_new)
             answer = await _read(line, limit)
         except BaseException:
             connection.close()

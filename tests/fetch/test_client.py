@@ -293,7 +293,7 @@ async def test_the_moment_of_sending_is_told(start_sandbox: StartSandbox) -> Non
     async with open_session(1) as session:
         client = Client(session, ClientOptions(sandbox.url, "source=INSTORE"))
         for customer_id in known_ids(2):
-            await client.get(Question(customer_id), {}, lambda: sent.append(time.monotonic()))
+            await client.get(Question(customer_id), {}, lambda _: sent.append(time.monotonic()))
     assert len(sent) == 2
     assert all(left <= arrived for left, arrived in zip(sent, sandbox.judge.arrivals, strict=True))
 

@@ -246,6 +246,23 @@ def test_stalls_on_the_way_never_make_a_window_too_full(calls: int, per_s: float
     in_no_time(work(), late_s=0.001)
 
 
+@given(st.integers(20, 500), st.sampled_from([1.0, 4.0]), st.integers(0, 2**16))
+@settings(max_examples=25)
+def test_calls_by_new_connections_are_overtaken_and_no_window_is_too_full(
+    calls: int, per_s: float, seed: int
+) -> None:
+    """What a server is slow to accept counts until its own answer, whatever is answered meanwhile."""
+    rng = random.Random(seed)
+
+    async def work() -> None:
+        network = Network(0.01, 0.0005 * per_s, lambda _: 0.01, [], rng, new_share=0.2, accept_s=0.4 * per_s)
+        arrivals = await network.fetch(Quota([Limit(calls, per_s)], now), 64, 6 * per_s)
+        assert busiest(arrivals, per_s) <= calls
+        assert len(arrivals) > calls
+
+    in_no_time(work(), late_s=0.001)
+
+
 @pytest.mark.parametrize(("calls", "per_s"), [(1, 1.0), (50, 1.0), (500, 1.0), (100, 60.0)])
 def test_an_uneven_api_costs_no_more_than_one_percent(calls: int, per_s: float) -> None:
     """Answers that take now 20, now 30 ms cost half a percent of a second, and next to nothing of a minute."""

@@ -143,8 +143,9 @@ async def test_other_headers_are_sent_with_the_next_call() -> None:
 
 
 async def test_connections_are_kept_and_those_that_broke_are_not() -> None:
-    """One connection serves call after call; after a cut answer the next call has a new one."""
+    """One connection serves call after call; after a cut answer the next call has a new one, and `on_sent` says so."""
     connections = 0
+    were_new: list[bool] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -160,10 +161,11 @@ async def test_connections_are_kept_and_those_that_broke_are_not() -> None:
         wire = Wire(session, url)
         for target, fails in (("/a", False), ("/b", False), ("/cut", True), ("/c", False), ("/d", False)):
             try:
-                assert (await wire.get(target, {}, LARGE)).body == b"hello"
+                assert (await wire.get(target, {}, LARGE, were_new.append)).body == b"hello"
             except aiohttp.ClientPayloadError:
                 assert fails
     assert connections == 2
+    assert were_new == [True, False, False, True, False]
 
 
 async def test_a_reset_connection_is_told_and_not_used_again() -> None:
@@ -199,7 +201,9 @@ async def test_the_answer_is_heard_before_it_is_read() -> None:
     async with heard_by(serve) as url, open_session(1) as session:
         wire = Wire(session, url)
         for number in range(2):
-            await wire.get("/x", {}, LARGE, lambda: heard.append("sent"), partial(heard.append, f"{number}"))
+            await wire.get(
+                "/x", {}, LARGE, lambda _: heard.append("sent"), partial(heard.append, f"{number}")
+            )
         connection = await session.connector.connect(wire._request, [], session.timeout)  # type: ignore[union-attr]
         line = connection.protocol
         assert isinstance(line, Line)

@@ -89,15 +89,18 @@ class Network:
     stalls: list[tuple[float, float]] = field(default_factory=list)  # from when to when nothing arrives
     rng: random.Random = field(default_factory=lambda: random.Random(1))
     arrivals: list[float] = field(default_factory=list)
+    new_share: float = 0.0  # of the calls that go by a new connection,
+    accept_s: float = 0.0  # which the server takes up to so long to accept
 
     async def call(self, quota: Quota) -> None:
         """One call, with all that a turn wants to know."""
         turn = await quota.turn()
         turn.leaves()
-        turn.sent()
+        is_new = self.rng.random() < self.new_share
+        turn.sent(is_new)
         arrives = now() + self.way_s  # a stall keeps the order of calls, but for the jitter
         arrives = max([arrives, *(end for begins, end in self.stalls if begins <= arrives < end)])
-        arrives += self.rng.random() * self.jitter_s
+        arrives += self.rng.random() * (self.accept_s if is_new else self.jitter_s)
         self.arrivals.append(arrives)
         answered = arrives + self.service_s(self.rng)
         await asyncio.sleep(answered - now())
