@@ -41,6 +41,9 @@ demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a
 test: setup readers ## All tests but the long matrices (those run in their short form)
 	$(BIN)/python -m pytest -n 2
 
+test-long: setup readers ## All tests, with the rest of the matrices that the default run has in short (15 minutes)
+	$(BIN)/python -m pytest -n 2 -m ""
+
 azurite: .azurite/node_modules/azurite ## Azure's blob emulator from npm, for the tests that skip without it
 
 .azurite/node_modules/azurite:
@@ -92,7 +95,7 @@ bench-merge: setup ## Last snapshots of 2 and 10 million customers and a night o
 bench-formats: setup ## A night's commit to a Delta Lake and an Iceberg table: files adopted, rows written anew, changes merged in (bench/FORMATS.md)
 	$(BIN)/python -m bench.formats
 
-bench-quota: setup ## How much of the quota is used, and that no window is too full: bench/QUOTA.md (4 minutes)
+bench-quota: setup ## How much of the quota is used, and that no window is too full: bench/QUOTA.md (7 minutes)
 	$(BIN)/python -m bench.quota
 
 bench-checks: setup ## Thirty wrong nights and thirty clean ones: which are held, and by what; what a million customers cost (bench/CHECKS.md)
@@ -126,4 +129,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: bench-rehearse sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.quota import page, run_all, short_cases, used_share
+from bench.quota import Row, page, run_all, short_cases, table, together, used_share
 
 
 @pytest.mark.slow
@@ -25,3 +25,13 @@ def test_the_share_is_the_lower_of_two() -> None:
     allowed, used, share = used_share(late, 20, 1.0)
     assert (allowed, used) == (60, 30)
     assert share <= 0.5
+
+
+def test_rounds_come_together_as_the_median_and_the_fullest_window() -> None:
+    """A window that was too full in one round of three is told."""
+    rounds = [
+        Row("9/s", "9 per 1 s", 9, 9, share, 9 + (share < 0.97), 9, 0, 1) for share in (0.98, 0.96, 0.99)
+    ]
+    row = together(rounds)
+    assert (row.share, row.busiest, row.holds, row.shares) == (0.98, 10, False, (0.96, 0.98, 0.99))
+    assert "98.00 % (96.00–99.00) | 10 / 9 **too many**" in table([row])
