@@ -267,6 +267,7 @@ def test_rollback_points_at_the_snapshot_before(home: Home) -> None:
     assert snapshot.manifest(home.export)["snapshot"] == first
 
 
+@pytest.mark.long
 def test_a_closed_window_is_well_where_published_is_enough(home: Home, slow: Sandbox) -> None:
     """Schedulers that know only good and bad take a night that is live for a good one, the first time and later."""
     home.settings["quota"]["limits"] = [{"calls": 10, "per_s": 1}]

@@ -22,7 +22,7 @@ from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from tests import snapshot
 from tests.conftest import Home, calls_seen, running_sandbox
 
-POINTS = int(os.environ.get("CRASH_POINTS", "5"))
+POINTS = int(os.environ.get("CRASH_POINTS", "3"))
 DAY = date(2026, 11, 21)
 CUSTOMERS = 2_000
 IN_FLIGHT = 16

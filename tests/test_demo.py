@@ -58,6 +58,7 @@ def test_the_demo_keeps_its_quota_and_spends_no_call_unseen(
         assert judged["calls"] == calls["made"]
 
 
+@pytest.mark.long
 def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:
     """Run twice it starts afresh; a folder of somebody else's is left alone."""
     a_demo(tmp_path / "out", "--ids", 40)

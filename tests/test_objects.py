@@ -41,7 +41,7 @@ from tests.weed import READER, Weed
 ROOT = Path(__file__).parent.parent
 ONE, TWO = date(2026, 11, 21), date(2026, 11, 22)
 KILLS = int(os.environ.get("CRASH_S3", "20"))
-KILLED_NIGHTS = max(3, KILLS // 5)
+KILLED_NIGHTS = KILLS // 5 if KILLS > 20 else 2
 CHANGES = 10
 """A small snapshot is a claim, three files, a manifest and a pointer; then old ones go and the next one begins."""
 

@@ -168,7 +168,7 @@ def test_a_lost_workspace_costs_no_rows(home: Home) -> None:
     assert customers(home) == before
 
 
-@pytest.mark.parametrize("damage", ["removed", "damaged"])
+@pytest.mark.parametrize("damage", [pytest.param("removed", marks=pytest.mark.long), "damaged"])
 def test_a_lost_pointer_is_written_anew(home: Home, damage: str) -> None:
     """The newest whole snapshot is live again."""
     two_nights(home)
@@ -191,6 +191,7 @@ def test_a_moved_export_goes_on_elsewhere(home: Home, tmp_path: Path) -> None:
     assert "2026-11-22  published" in done.stdout
 
 
+@pytest.mark.long
 def test_an_upgrade_is_tried_without_publishing(home: Home) -> None:
     """What is live stays live."""
     two_nights(home)

@@ -156,7 +156,12 @@ def telling_server() -> Iterator[Callable[[list[tuple[int, Any]]], str]]:
 
 @pytest.mark.parametrize(
     "ways",
-    [WAYS, [(401, {"message": TOLD})], [(403, {"errors": [{"code": 4000, "message": TOLD}]})], [(429, TOLD)]],
+    [
+        WAYS,
+        [(401, {"message": TOLD})],
+        pytest.param([(403, {"errors": [{"code": 4000, "message": TOLD}]})], marks=pytest.mark.long),
+        pytest.param([(429, TOLD)], marks=pytest.mark.long),
+    ],
     ids=["mixed", "401", "403", "429"],
 )
 def test_failing_nights_repeat_no_word_of_the_apis_errors(

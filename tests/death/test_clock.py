@@ -85,7 +85,14 @@ def every_id_once(home: Home) -> list[dict[str, Any]]:
 EVENING = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("jumps", [(6.0, 0.0), (-6.0, 0.0), (30.0, -30.0)])
+@pytest.mark.parametrize(
+    "jumps",
+    [
+        pytest.param((6.0, 0.0), marks=pytest.mark.long),
+        (-6.0, 0.0),
+        pytest.param((30.0, -30.0), marks=pytest.mark.long),
+    ],
+)
 def test_a_clock_that_jumps_changes_nothing_but_the_times_told(
     home: Home, strict: Sandbox, jumps: tuple[float, float]
 ) -> None:
@@ -108,7 +115,7 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times_told(
     assert calls_seen(strict) == snapshot.manifest(home.export)["calls"]["made"]
 
 
-@pytest.mark.parametrize("jump", [6.0, -6.0])
+@pytest.mark.parametrize("jump", [6.0, pytest.param(-6.0, marks=pytest.mark.long)])
 def test_a_night_killed_after_a_jump_is_gone_on_with(home: Home, strict: Sandbox, jump: float) -> None:
     """Answers from the future, or hours old all at once, are answers: only what was not durable is asked again."""
     disk = disk_of(home, EVENING)
@@ -128,6 +135,7 @@ def test_a_night_killed_after_a_jump_is_gone_on_with(home: Home, strict: Sandbox
     assert busiest(strict.judge.arrivals, 1.0) <= LIMIT * LATENESS
 
 
+@pytest.mark.long
 def test_answers_from_a_far_future_are_not_fresh_for_ever(home: Home, strict: Sandbox) -> None:
     """A clock that was a month ahead when a night died: the next night asks again."""
     disk = disk_of(home, EVENING + timedelta(days=-1))

@@ -129,6 +129,7 @@ def test_the_next_night_asks_again_and_the_last_good_rows_stay(
     assert {outcomes(home)[one]["_night"] for one in victims} == {SECOND}
 
 
+@pytest.mark.long
 def test_another_version_tries_them_again(
     tmp_path: Path, steady_sandbox: Sandbox, victims: list[int]
 ) -> None:

@@ -76,7 +76,9 @@ def test_mistakes_in_the_config_are_findings_too(home: Home, as_json: bool) -> N
         assert json.loads(done.stdout)["findings"][0]["what"] == "config"
 
 
-@pytest.mark.parametrize("fault", ["", "401-xml", "waf-403", "500"])
+@pytest.mark.parametrize(
+    "fault", ["", "401-xml", *[pytest.param(one, marks=pytest.mark.long) for one in ("waf-403", "500")]]
+)
 def test_nothing_secret_is_printed(home: Home, start_sandbox: Callable[..., Sandbox], fault: str) -> None:
     """Neither the password nor its MD5 nor the header made of it, whatever the API says, `--debug` or not."""
     sandbox = start_sandbox(password=CANARY, faults=fault)

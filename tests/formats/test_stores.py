@@ -107,7 +107,7 @@ class Far:
         return self.weed.pull(self.lake, into)
 
 
-@pytest.fixture(params=["delta", "iceberg-sql", "iceberg-rest"])
+@pytest.fixture(params=["delta", pytest.param("iceberg-sql", marks=pytest.mark.long), "iceberg-rest"])
 def far(
     request: pytest.FixtureRequest, home: Home, lake: str, weed: Weed, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Far]:

@@ -63,6 +63,7 @@ def names(home: Home) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", ["delta", pytest.param("iceberg", marks=pytest.mark.long)], indirect=True)
 def test_killed_at_every_commit_and_finished(lakehouse: Home, kind: str, sandbox: Sandbox) -> None:
     """kill -9 after each of a second night's commits, and before some: `run` commits what is missing, nothing twice.
 

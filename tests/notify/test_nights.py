@@ -121,6 +121,7 @@ def test_a_signal_is_told_as_stopped_with_what_was_done(home: Home, sandbox: San
     assert "SIGTERM" in Path(told["page"]).read_text()
 
 
+@pytest.mark.long
 def test_the_windows_end_is_no_alarm(home: Home) -> None:
     """Exit code 3 as ever, but it ended as planned and is live: `published`, with how many are left."""
     home.settings["quota"]["limits"] = [{"calls": 5, "per_s": 1}]

@@ -118,7 +118,14 @@ def test_a_rehearsal_of_a_first_night_says_what_it_assumes(home: Home, tmp_path:
     assert tree(home.root) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_left_of_a_rehearsal_that_is_stopped(home: Home, tmp_path: Path, number: int) -> None:
     """Ctrl-C in the middle: no process, no folder. After kill -9 the folder goes with the next rehearsal."""
     temporary = tmp_path / "temporary"
