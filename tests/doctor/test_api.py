@@ -228,7 +228,7 @@ def test_a_clock_that_is_off_is_told_in_seconds(home: Home, minutes: int) -> Non
         clock = the(_saved(home), "clock")
     assert clock.level is Level.WARN
     sign, seconds = ("+", 5400) if minutes < 0 else ("-", 5400)
-    shown = [f"{sign}{seconds + off:,.0f} s off" for off in range(-3, 4)]
+    shown = [f"{sign}{seconds + off:,.0f} s off" for off in range(-60, 61)]  # a busy machine is slow to ask
     assert any(one in clock.detail for one in shown), clock.detail
 
 
