@@ -100,8 +100,12 @@ def checkout(tmp_path: Path, start_sandbox: Callable[..., Sandbox]) -> tuple[Pat
 
 @pytest.mark.parametrize(
     ("heading", "page"),
-    [("## An operator's five minutes", README), ("## The first night, step by step", OPERATIONS)],
-    ids=["five minutes", "first night"],
+    [
+        pytest.param("## An operator's five minutes", README, id="five minutes"),
+        pytest.param(
+            "## The first night, step by step", OPERATIONS, id="first night", marks=pytest.mark.long
+        ),
+    ],
 )
 def test_the_first_night_runs_as_it_stands(
     checkout: tuple[Path, dict[str, str]], heading: str, page: str
@@ -128,6 +132,7 @@ def customers(home: Home) -> list[int]:
     return [row["customer_id"] for row in snapshot.rows(home.export, "customers", stable=True)]
 
 
+@pytest.mark.long
 def test_a_lost_export_comes_back_from_the_workspace(home: Home, sandbox: Sandbox) -> None:
     """The recipe as it stands: every kept night's rows, and no call."""
     two_nights(home)
@@ -139,6 +144,7 @@ def test_a_lost_export_comes_back_from_the_workspace(home: Home, sandbox: Sandbo
     assert calls_seen(sandbox) == calls
 
 
+@pytest.mark.long
 def test_customers_that_did_not_come_back_are_the_first_to_be_asked(home: Home) -> None:
     """Without what was known of them they count as never answered."""
     first, second = two_nights(home)
@@ -180,6 +186,7 @@ def test_a_lost_pointer_is_written_anew(home: Home, damage: str) -> None:
     assert snapshot.manifest(home.export)["snapshot"] == live
 
 
+@pytest.mark.long
 def test_a_moved_export_goes_on_elsewhere(home: Home, tmp_path: Path) -> None:
     """Config, secret, workspace and export copied: the same nights, the same live snapshot."""
     two_nights(home)

@@ -94,6 +94,7 @@ def test_a_collector_gets_the_nights_metrics_and_one_trace(home: Home, receiver:
     assert receiver.services == {"capillary-export a"}
 
 
+@pytest.mark.long
 def test_a_collector_that_is_away_ends_no_night(home: Home) -> None:
     """It is warned of; the night is published, and its exit code is its own."""
     home.settings["metrics"] = {"otlp": "http://127.0.0.1:9"}

@@ -158,7 +158,7 @@ def telling_server() -> Iterator[Callable[[list[tuple[int, Any]]], str]]:
     "ways",
     [
         WAYS,
-        [(401, {"message": TOLD})],
+        pytest.param([(401, {"message": TOLD})], marks=pytest.mark.long),
         pytest.param([(403, {"errors": [{"code": 4000, "message": TOLD}]})], marks=pytest.mark.long),
         pytest.param([(429, TOLD)], marks=pytest.mark.long),
     ],

@@ -170,6 +170,7 @@ def test_a_snapshot_made_after_the_clock_went_back_is_still_the_newest(home: Hom
     assert [path.name for path in (home.export / "snapshots").iterdir()] == [newer]
 
 
+@pytest.mark.long
 def test_a_machine_that_sleeps_goes_on_where_it_was(home: Home, strict: Sandbox) -> None:
     """Both processes stopped for seconds: calls in flight time out and are made again, nobody fails, no burst."""
     disk = disk_of(home, EVENING)

@@ -98,6 +98,7 @@ def test_answers_that_kill_the_normalizer_are_set_aside_and_the_night_is_publish
     assert all(found[one]["body_bytes"] > 100 for one in victims)
 
 
+@pytest.mark.long
 def test_a_rebuild_and_a_second_run_give_the_same_tables_and_make_no_call(
     tmp_path: Path, steady_sandbox: Sandbox, victims: list[int]
 ) -> None:

@@ -284,6 +284,7 @@ def night_of(home: Home, night: str) -> None:
     run_night(home.config(), Options(night=date.fromisoformat(night)), Screen())
 
 
+@pytest.mark.long
 def test_limits_above_what_the_api_took_are_found_in_the_last_night(
     home: Home, start_sandbox: Callable[..., Sandbox]
 ) -> None:

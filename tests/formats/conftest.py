@@ -16,7 +16,7 @@ FEW = ["customers", "loyalty_programs"]
 TABLES = ("customers", "loyalty_programs", "outcomes", "rejects", "rejected_ids", "unknown_fields")
 
 
-@pytest.fixture(params=["delta", "iceberg"])
+@pytest.fixture(params=["delta", pytest.param("iceberg", marks=pytest.mark.long)])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each format."""
     found: str = request.param

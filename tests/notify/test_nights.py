@@ -138,6 +138,7 @@ def test_the_windows_end_is_no_alarm(home: Home) -> None:
     assert told["counts"]["deferred"] > 0
 
 
+@pytest.mark.long
 def test_an_outage_that_was_published_reaches_both_kinds_of_hooks(
     home: Home, start_sandbox: Callable[..., Sandbox]
 ) -> None:

@@ -252,6 +252,7 @@ def test_a_night_that_died_has_a_page_with_the_exact_account(
     assert snapshot.manifest(home.export)["outcomes"]["deferred"] == 400 - done
 
 
+@pytest.mark.long
 def test_the_next_night_leaves_the_dead_one_its_page(killed: tuple[Home, str], tmp_path: Path) -> None:
     """Its answers go along, its page stays; made again it says where they are."""
     home = copy_of(killed[0], tmp_path)
