@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ from tests import azurite, gcs
 from tests.weed import BUCKET, PROGRAM, Weed
 
 PASSWORD = "sandbox"
+
+# Hundreds of processes are started: compiling what they import takes longer than most of them have to do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples in every run: a change is judged by what it changed. `make fuzz` looks for new ones.
 settings.register_profile(
