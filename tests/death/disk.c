@@ -41,6 +41,8 @@ struct page {
   int64_t error;           /* errno of a failure */
   int64_t clock_offset_ns; /* added to the time of day */
   int64_t struck;          /* how many operations were */
+  int64_t met;             /* operations whose path holds `on`, since the test set it */
+  char on[64];             /* only these are counted towards `at`; "": all */
 };
 
 static struct page *page;
@@ -129,7 +131,9 @@ static void note(const char *kind, const char *path, const char *other, long lon
 
 /* Count an operation, with the lock held. 0: go on. 1: fail, errno is set. 2: write half of it. */
 static int struck(const char *kind, const char *path) {
-  int64_t number = ++page->operations;
+  page->operations++;
+  if (!strstr(strlen(path) < below_length ? "" : path + below_length, page->on)) return 0;
+  int64_t number = ++page->met;
   int is_write = kind[0] == 'w';
   if (page->mode == OBSERVE) return 0;
   if (page->mode == SHORT_ALWAYS) return is_write ? 2 : 0;

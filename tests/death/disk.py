@@ -41,6 +41,8 @@ class _Page(ctypes.Structure):
         ("error", ctypes.c_int64),
         ("clock_offset_ns", ctypes.c_int64),
         ("struck", ctypes.c_int64),
+        ("met", ctypes.c_int64),
+        ("on", ctypes.c_char * 64),
     )
 
 
@@ -100,9 +102,10 @@ class Disk:
             **self.more,
         }
 
-    def strike(self, mode: Mode, at: int = 0, error: int = 0) -> None:
-        """What happens at the `at`-th operation from now."""
-        self._page.at = self._page.operations + at
+    def strike(self, mode: Mode, at: int = 0, error: int = 0, on: str = "") -> None:
+        """What happens at the `at`-th operation from now on paths that hold `on`."""
+        self._page.mode = Mode.OBSERVE
+        self._page.at, self._page.met, self._page.on = at, 0, on.encode()
         self._page.error = error
         self._page.struck = 0
         self._page.mode = mode

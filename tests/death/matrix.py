@@ -67,6 +67,23 @@ def quiet_operations(stage: Stage, night: date) -> dict[str, list[int]]:
     return found
 
 
+NAMED = {
+    "pointer": "current.json",
+    "manifest": "manifest.json",
+    "tables": "snapshots",
+    "retention": ".forgotten",
+}
+"""What a path of that place holds; elsewhere the place's own name."""
+
+
+def midway(stage: Stage, night: date, place: str) -> tuple[str, int]:
+    """What paths of that place hold, and the number of the middle one of the operations on them."""
+    on = NAMED.get(place, place)
+    paths = [event.other if event.kind == "Rename" else event.path for event in stage.operations[night]]
+    count = sum(on in str(Path(path).relative_to(stage.folder / "template-1")) for path in paths)
+    return on, (count + 1) // 2
+
+
 def spread(numbers: Sequence[int], count: int) -> list[int]:
     """So many of them, evenly spread, the first and the last among them."""
     if len(numbers) <= count:

@@ -40,10 +40,14 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Blow:
-    """One death: at an operation (`at` > 0), or after some time. `whom`: group, main or scribe."""
+    """One death: at an operation (`at` > 0), or after some time. `whom`: group, main or scribe.
+
+    Operations are counted on paths that hold `on` alone: how many others come before them differs from night to night.
+    """
 
     mode: Mode = Mode.KILL
     at: int = 0
+    on: str = ""
     after_s: float = 0.0
     whom: str = "group"
     loss: Loss | None = None
@@ -186,7 +190,7 @@ def finish(process: subprocess.Popen[str]) -> Ended:
 
 def die(home: Home, night: date, disk: Disk, blow: Blow) -> tuple[Ended, str]:
     """Run the night into its death. Gives how it ended and where it was struck ("": it was not)."""
-    disk.strike(blow.mode if blow.at else Mode.OBSERVE, blow.at, blow.error)
+    disk.strike(blow.mode if blow.at else Mode.OBSERVE, blow.at, blow.error, blow.on)
     process = start(home, night, disk)
     where = ""
     if not blow.at:

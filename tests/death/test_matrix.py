@@ -14,33 +14,33 @@ from pipeline.store.journal import FrameKind, read_frames
 from tests.death.conftest import needs_compiler
 from tests.death.disk import Loss, Mode
 from tests.death.launcher import FRAME_RECORDS
-from tests.death.matrix import quiet_operations, spread
+from tests.death.matrix import midway
 from tests.death.nights import FIRST, ROOT, SECOND, Blow, Case, Stage, try_case
 
 pytestmark = [pytest.mark.timeout(120), needs_compiler]
 
 FORGETFUL = os.pathsep.join([str(Path(__file__).with_name("forgetful")), str(ROOT)])
-Blows = Callable[[int], tuple[Blow, ...]]
+Blows = Callable[[str, int], tuple[Blow, ...]]
 
 
-def kill(at: int) -> tuple[Blow, ...]:
-    return (Blow(at=at),)
+def kill(on: str, at: int) -> tuple[Blow, ...]:
+    return (Blow(at=at, on=on),)
 
 
-def tear(at: int) -> tuple[Blow, ...]:
-    return (Blow(Mode.TEAR, at),)
+def tear(on: str, at: int) -> tuple[Blow, ...]:
+    return (Blow(Mode.TEAR, at, on),)
 
 
-def twice(at: int) -> tuple[Blow, ...]:
-    return (Blow(at=at), Blow(at=60))
+def twice(on: str, at: int) -> tuple[Blow, ...]:
+    return (Blow(at=at, on=on), Blow(at=60))
 
 
 def power(loss: Loss) -> Blows:
-    return lambda at: (Blow(at=at, loss=loss),)
+    return lambda on, at: (Blow(at=at, on=on, loss=loss),)
 
 
 def failing(mode: Mode, code: int) -> Blows:
-    return lambda at: (Blow(mode, at, error=code),)
+    return lambda on, at: (Blow(mode, at, on, error=code),)
 
 
 SHORT = [
@@ -62,7 +62,7 @@ LONG = [
     (SECOND, "retention", power(Loss.SOME)),
     (FIRST, "journal", failing(Mode.FAIL_FROM, errno.ENOSPC)),
     (SECOND, "pointer", failing(Mode.FAIL_FROM, errno.EIO)),
-    (FIRST, "workspace", lambda _: (Blow(Mode.SHORT_ALWAYS, 1),)),
+    (FIRST, "workspace", lambda *_: (Blow(Mode.SHORT_ALWAYS, 1),)),
 ]
 
 
@@ -71,8 +71,7 @@ LONG = [
 )
 def test_a_night_that_dies_ends_like_a_quiet_one(stage: Stage, night: date, place: str, blows: Blows) -> None:
     """Same tables, each ID once, nothing acknowledged lost, few calls repeated, readers undisturbed."""
-    numbers = quiet_operations(stage, night)[place]
-    case = Case("short", night, blows(spread(numbers, 3)[1]), seed=7)
+    case = Case("short", night, blows(*midway(stage, night, place)), seed=7)
     found = try_case(stage, case)
     assert not found.wrong, found.wrong
     assert found.struck or case.blows[0].mode is Mode.SHORT_ALWAYS
@@ -90,7 +89,6 @@ def test_no_frame_holds_more_than_its_share(stage: Stage) -> None:
 
 def test_a_program_that_never_syncs_is_found_out(stage: Stage) -> None:
     """The matrix can fail: without its syncs the program loses what it had said was safe."""
-    numbers = quiet_operations(stage, FIRST)["tables"]
-    blow = Blow(at=spread(numbers, 3)[1] - 100, loss=Loss.BYTES)
+    blow = Blow(at=1, on="manifest.json", loss=Loss.BYTES)
     found = try_case(stage, Case("forgetful", FIRST, (blow,), environ=(("PYTHONPATH", FORGETFUL),)))
     assert found.wrong, found
