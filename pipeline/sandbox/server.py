@@ -46,6 +46,7 @@ from pipeline.sandbox.rawjson import Document
 _MOST_ATTEMPTS = 255
 _ID = re.compile(r"\d{1,18}", re.ASCII)
 _GRACE_S = 0.5  # for calls in flight when the server stops
+_ROUNDS_TO_ACCEPT = 4  # of the loop: a connection accepted while its server closes would be nobody's to close
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,11 @@ class Sandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._runner is None:
+            return
+        for _ in range(_ROUNDS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        await self._runner.cleanup()
 
     # -- the API's paths --------------------------------------------------------------------------------
 
