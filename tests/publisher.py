@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from pipeline import publish
 from pipeline.merge import write_files
+from pipeline.store.google import GoogleBucket
 from pipeline.store.objects import Bucket
 from pipeline.store.place import Content
+from pipeline.store.remote import Remote
 from pipeline.store.snapshots import Draft, Manifest, ManifestTable, Retention, Snapshots
 
 TABLES = ("customers", "loyalty", "outcomes")
@@ -54,11 +56,14 @@ def _table(draft: Draft, name: str, number: int) -> ManifestTable:
     return write_files(table.to_batches(), table.schema, draft.folder / name, "zstd", draft.deliver)
 
 
-class Mortal(Bucket):
-    """A bucket whose user dies, by kill -9, some moments after it began its N-th change."""
+class Mortal(Remote):
+    """A store whose user dies, by kill -9, some moments after it began its N-th change."""
 
-    def __init__(self, url: str, scratch: Path, changes: int, delay_s: float) -> None:
-        super().__init__(url, scratch, allow_http=True)
+    _left: int
+    _delay_s: float
+
+    def dies(self, changes: int, delay_s: float) -> None:
+        """Die then."""
         self._left, self._delay_s = changes, delay_s
 
     def _count(self) -> None:
@@ -69,7 +74,7 @@ class Mortal(Bucket):
     def replace(self, path: str, data: bytes, seen: Content | None) -> None:
         """The claim, the manifest, the pointer."""
         self._count()
-        super().replace(path, data, seen)
+        super().replace(path, data, seen)  # type: ignore[safe-super] # stands before a store that has it
 
     def deliver(self, file: Path, path: str) -> None:
         """A data file."""
@@ -82,8 +87,19 @@ class Mortal(Bucket):
         super().remove(folder, first)
 
 
+class MortalBucket(Mortal, Bucket):
+    """In S3 or Azure."""
+
+
+class MortalGoogleBucket(Mortal, GoogleBucket):
+    """In Google's store."""
+
+
 if __name__ == "__main__":
     url, scratch, changes, delay_ms = sys.argv[1:]
-    export = Snapshots(Mortal(url, Path(scratch), int(changes), float(delay_ms) / 1000))
+    kind = MortalGoogleBucket if url.startswith("gs://") else MortalBucket
+    mortal = kind(url, Path(scratch), allow_http=True)
+    mortal.dies(int(changes), float(delay_ms) / 1000)
+    export = Snapshots(mortal)
     for one in count():
         publish_one(export, one)

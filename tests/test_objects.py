@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -35,15 +28,13 @@ from pipeline.store.objects import Bucket
 from pipeline.store.snapshots import Retention, Snapshots, open_snapshots
 from tests import snapshot
 from tests.conftest import Home, calls_seen
+from tests.killing import Watcher, all_changes, kill_nights, kill_publishers
 from tests.publisher import publish_one
 from tests.weed import READER, Weed
 
-ROOT = Path(__file__).parent.parent
 ONE, TWO = date(2026, 11, 21), date(2026, 11, 22)
-KILLS = int(os.environ.get("CRASH_S3", "20"))
-KILLED_NIGHTS = KILLS // 5 if KILLS > 20 else 2
-CHANGES = 10
-"""A small snapshot is a claim, three files, a manifest and a pointer; then old ones go and the next one begins."""
+KILLS, KILLED_NIGHTS = 20, 2
+"""`make crash-s3` has more of both."""
 
 
 @pytest.fixture
@@ -241,7 +232,7 @@ def test_a_large_file_goes_and_comes_in_pieces(
     weed: Weed, lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above a piece's length it is one object all the same, whole or not there, and the local copy is gone."""
-    monkeypatch.setattr(objects, "PIECE_BYTES", 5 << 20)
+    monkeypatch.setattr(Bucket, "piece_bytes", 5 << 20)
     bucket, data = Bucket(lake, tmp_path / "transit", allow_http=True), random.Random(3).randbytes(12 << 20)
     file = bucket.begin("snapshots/2026-11-22T051207Z") / "large"
     file.write_bytes(data)
@@ -378,65 +369,16 @@ def test_a_pointer_whose_fate_is_unknown_is_found_out_by_the_next_run(
 # Deaths
 
 
-class Watcher:
-    """Reads the live snapshot over and over, as an analyst does, and notes whatever is not whole."""
-
-    def __init__(self, weed: Weed, url: str) -> None:
-        self.weed, self.url = weed, url
-        self.seen: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.stop = threading.Event()
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._watch)
-        thread.start()
-        try:
-            yield
-        finally:
-            self.stop.set()
-            thread.join()
-
-    def _watch(self) -> None:
-        while not self.stop.is_set():
-            try:
-                pointer = json.loads(self.weed.read(f"{self.url}/current.json"))
-                self._read(pointer)
-                self.seen[pointer["snapshot"]] += 1
-            except Exception as exc:
-                self.wrong.append(repr(exc))
-
-    def _read(self, pointer: dict[str, str]) -> None:
-        manifest = json.loads(self.weed.read(f"{self.url}/{pointer['manifest']}"))
-        for about in manifest["tables"].values():
-            for file in about["files"]:
-                data = self.weed.read(f"{self.url}/snapshots/{pointer['snapshot']}/{file['path']}")
-                assert hashlib.sha256(data).hexdigest() == file["sha256"]
-                self._check_rows(data, manifest)
-
-    def _check_rows(self, data: bytes, manifest: dict[str, Any]) -> None:
-        table = pq.read_table(BytesIO(data))
-        if "number" in table.column_names:
-            assert set(table["number"].to_pylist()) == {manifest["outcomes"]["exported"]}
-
-
-def start(*words: str, **more: Any) -> subprocess.Popen[Any]:
-    return subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, **more)
-
-
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_readers_never_see_half_a_snapshot_of_a_killed_publisher(
     weed: Weed, lake: str, tmp_path: Path
 ) -> None:
     """kill -9 within each change to the store; whoever reads meanwhile sees the old one or the new one, whole."""
-    rng, watcher = random.Random(11), Watcher(weed, lake)
+    watcher = Watcher(weed, lake)
     snapshots = Snapshots(Bucket(lake, tmp_path / "scratch", allow_http=True))
     publish_one(snapshots, 98)
     with watcher.watching():
-        for point in range(KILLS):
-            words = (str(1 + point % CHANGES), str(rng.uniform(0.0, 4.0)))
-            process = start("tests.publisher", lake, str(tmp_path / "scratch"), *words)
-            assert process.wait(60) == -signal.SIGKILL
+        kill_publishers(weed, lake, tmp_path / "scratch", all_changes(KILLS))
     assert watcher.wrong == []
     assert len(watcher.seen) > KILLS / 4
     left = publish_one(snapshots, 99)
@@ -450,33 +392,12 @@ def test_a_night_killed_while_it_publishes_ends_like_a_quiet_one(
 ) -> None:
     """kill -9 of the whole run at random moments; each resumed, no call is made twice, readers see whole nights."""
     go(far, ONE)
-    rng, watcher, killed = random.Random(5), Watcher(weed, lake), 0
-    run = ("pipeline", "run", str(far.config_path), "--night", TWO.isoformat(), "--quiet", "--json")
+    watcher = Watcher(weed, lake)
     with watcher.watching():
-        for point in range(KILLED_NIGHTS):
-            far.write_ids(known_ids(41 + point))
-            process = start(*run)
-            _await_publishing(weed, lake, process)
-            time.sleep(rng.uniform(0.0, 0.5))
-            process.send_signal(signal.SIGKILL)
-            killed += process.wait() == -signal.SIGKILL
-        assert start(*run).wait(60) == 0
-    assert killed > KILLED_NIGHTS / 2
+        fell = kill_nights(weed, lake, far, TWO.isoformat(), KILLED_NIGHTS)
+    assert fell.total() > KILLED_NIGHTS / 2
     assert watcher.wrong == []
     export = weed.pull(lake, tmp_path / "pulled")
     assert snapshot.manifest(export)["ids"]["distinct"] == 40 + KILLED_NIGHTS
     parts = (far.work / night.isoformat() / "parts" for night in (ONE, TWO))
     assert calls_seen(sandbox) == sum(read_ledger(path).calls for path in parts)
-
-
-def _await_publishing(weed: Weed, lake: str, process: subprocess.Popen[Any]) -> None:
-    """Until a new snapshot is begun."""
-    before = _begun(weed, lake)
-    ends = time.monotonic() + 40
-    while _begun(weed, lake) == before and process.poll() is None:
-        assert time.monotonic() < ends, "the run did not get that far"
-        time.sleep(0.02)
-
-
-def _begun(weed: Weed, lake: str) -> int:
-    return sum(name.endswith("/_begun") for name in weed.names(f"{lake}/snapshots"))

@@ -76,10 +76,10 @@ def open_place(base: str) -> Iterator[Place]:
     if "://" not in base:
         yield LocalFolder(Path(base))
         return
-    from pipeline.store.objects import Bucket  # a folder on a disk does without
+    from pipeline.store.remote import open_remote  # a folder on a disk does without
 
     with TemporaryDirectory(prefix="capillary-export-") as scratch:
-        yield Bucket(base, Path(scratch), allow_http=allows_http())
+        yield open_remote(base, Path(scratch), allow_http=allows_http())
 
 
 def _manifest(content: bytes, where: str) -> Manifest:

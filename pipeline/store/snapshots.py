@@ -341,9 +341,9 @@ def open_place(url: str, scratch: Path) -> Place:
     """A folder, or a prefix in an object store with a local folder for files on their way. Raises StorageError."""
     if "://" not in url:
         return LocalFolder(Path(url))
-    from pipeline.store.objects import Bucket  # an export on a disk does without
+    from pipeline.store.remote import open_remote  # an export on a disk does without
 
-    return Bucket(url, scratch, allow_http=allows_http())
+    return open_remote(url, scratch, allow_http=allows_http())
 
 
 def _folder(name: str) -> str:

@@ -86,7 +86,7 @@ def _steps(stage: list[Instruction], context: Path) -> list[str]:
         elif word == "COPY" and "--from=" not in rest:
             *sources, target = rest.split()
             lines.append(f"(cd {shlex.quote(str(context))} && cp -r {' '.join(sources)} /src/{target})")
-        elif word == "ENV":
+        elif word in ("ARG", "ENV"):
             lines.append(f"export {rest}")
     return lines
 

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import Exit, HeldError, StorageError, TakenError, UnclearError
 from pipeline.store.folder import LocalFolder
-from pipeline.store.objects import Bucket
 from pipeline.store.place import Content, Place
+from pipeline.store.remote import open_remote
 from pipeline.store.snapshots import Manifest, ManifestFile, ManifestTable, Retention, Snapshots
 
 NAMES = [f"2026-11-2{day}T051200Z" for day in range(5)]
@@ -61,7 +61,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "disk":
         return LocalFolder(tmp_path / "export")
     fixture = {"bucket": "lake"}.get(request.param, request.param)
-    return Bucket(request.getfixturevalue(fixture), tmp_path / "transit", allow_http=True)
+    return open_remote(request.getfixturevalue(fixture), tmp_path / "transit", allow_http=True)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_begin_clears_what_a_death_left(tmp_path: Path) -> None:
 
 def test_a_name_is_begun_once(lake: str, tmp_path: Path) -> None:
     """Of two machines that begin within the same second, one has to take another name."""
-    one, other = (Snapshots(Bucket(lake, tmp_path / name, allow_http=True)) for name in "ab")
+    one, other = (Snapshots(open_remote(lake, tmp_path / name, allow_http=True)) for name in "ab")
     one.begin(NAMES[0])
     with pytest.raises(TakenError):
         other.begin(NAMES[0])
