@@ -68,12 +68,16 @@ def record(server: Server, customers: int) -> dict[str, Samples]:
         return read_stacks(out.read_text())
 
 
+_SCRIBES = ("pipeline.normalize.scribe", "take_orders (pipeline/normalize/helper.py")
+"""What the second process's stacks have, started anew or forked."""
+
+
 def read_stacks(text: str) -> dict[str, Samples]:
     """What py-spy's raw format says: a line for each stack, `frame;frame;… count`."""
     found: dict[str, Samples] = {}
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
-        name = "scribe" if "pipeline.normalize.scribe" in stack else "main"
+        name = "scribe" if any(mark in stack for mark in _SCRIBES) else "main"
         frames = [one for one in stack.split(";") if _FRAME.match(one)]
         if frames:
             found.setdefault(name, Samples()).add(frames, int(count))

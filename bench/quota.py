@@ -36,7 +36,8 @@ from pipeline.config import Config
 from pipeline.errors import StoppedError
 from pipeline.fetch import FetchJob, fetch
 from pipeline.fetch.client import Question
-from pipeline.normalize.scribe import Job, start
+from pipeline.normalize.helper import start
+from pipeline.normalize.scribe import Job
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from pipeline.sandbox.judge import busiest
 from pipeline.stats import Tally

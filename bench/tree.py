@@ -104,7 +104,7 @@ class Watcher(threading.Thread):
             try:
                 stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 size = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-                name = self._names.setdefault(pid, _name_of(pid, self._root))
+                name = self._names[pid] = _name_of(pid, self._root)  # a fork takes its name a moment later
             except (OSError, IndexError):
                 continue  # it has just ended
             resident += size
@@ -129,9 +129,11 @@ def tree_of(root: int) -> list[int]:
 
 
 def _name_of(pid: int, root: int) -> str:
-    """The last of its module's names, or of its program's; the command itself is `main`."""
+    """The name that it gave itself, the last of its module's names, or of its program's; the command is `main`."""
     if pid == root:
         return "main"
+    if (called := Path(f"/proc/{pid}/comm").read_text().strip()) == "scribe":
+        return called
     words = [one for one in Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0") if one]
     named = next((one for one in words[1:] if one.startswith("pipeline.")), words[0])
     return named.rpartition(".")[2] if named.startswith("pipeline.") else Path(named).name

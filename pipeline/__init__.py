@@ -6,4 +6,9 @@ import os
 # held would only be added to what the next one takes. It reads this before its first use.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
+# Nobody here multiplies matrices, and the second process is forked off while there is but one thread: no threads of
+# numpy's and of an allocator's that nobody uses.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+
 __version__ = "0.1.0"

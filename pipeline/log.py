@@ -11,10 +11,13 @@ import re
 import sys
 from contextlib import suppress
 from datetime import date, datetime
-from typing import TextIO, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-import structlog
-from structlog.typing import EventDict, Processor
+if (
+    TYPE_CHECKING
+):  # it is loaded for the first line: a quiet night has none, and loading it takes a tenth of a second
+    from structlog.typing import EventDict, Processor
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _QUERY = re.compile(r"(?<=\?)[^\s\"'<>]+")
@@ -28,9 +31,15 @@ class Log:
     def __init__(self, form: str, level: str) -> None:
         self.form = form
         self._least = LEVELS[level]
-        self._logger = structlog.wrap_logger(
+        self._colors = sys.stderr.isatty()
+
+    @cached_property
+    def _logger(self) -> Any:
+        import structlog
+
+        return structlog.wrap_logger(
             structlog.PrintLogger(cast(TextIO, _Stderr())),
-            processors=[_stamped, _plain, _masked, _renderer(form)],
+            processors=[_stamped, _plain, _masked, _renderer(self.form, self._colors)],
         )
 
     def event(self, level: str, name: str, /, **fields: object) -> None:
@@ -74,10 +83,11 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def _renderer(form: str) -> Processor:
+def _renderer(form: str, colors: bool) -> Processor:
+    import structlog
+
     if form == "json":
         return structlog.processors.JSONRenderer(serializer=_to_json)
-    colors = sys.stderr.isatty()
     return structlog.dev.ConsoleRenderer(
         colors=colors, sort_keys=False, pad_event_to=18, exception_formatter=structlog.dev.plain_traceback
     )
@@ -89,6 +99,8 @@ def _to_json(found: object, **_: object) -> str:
 
 def _stamped(_: object, __: str, found: EventDict) -> EventDict:
     """When, how loud, what: in this order, and then the rest."""
+    import structlog
+
     first = {"timestamp": structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"]}
     first |= {"level": found.pop("level"), "event": found.pop("event")}
     return {**first, **found}

@@ -6,11 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-
-from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ExportError
 from pipeline.events import EVENTS
@@ -20,6 +16,9 @@ from pipeline.outcome import VERDICTS
 from pipeline.plan import Plan
 from pipeline.stats import Tally
 from pipeline.status import duration_text, standing_rows
+
+if TYPE_CHECKING:  # rich is loaded where something is drawn: nights by cron draw nothing
+    from rich.console import Console, RenderableType
 
 LINE_EVERY_S = 60.0
 
@@ -140,6 +139,9 @@ def counted(tally: Tally) -> str:
 
 def display(tally: Tally) -> RenderableType:
     """A bar, and below it the run's numbers."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, 2))
     for what, text in standing_rows(tally.standing()):
         grid.add_row(f"[dim]{what}[/dim]", text)
@@ -153,6 +155,8 @@ class TerminalScreen(Screen):
     """The run's numbers, drawn anew twice a second."""
 
     def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
         self._console = console or Console(stderr=True)
 
     def step(self, text: str) -> None:
@@ -162,6 +166,8 @@ class TerminalScreen(Screen):
     @contextmanager
     def fetching(self, tally: Tally, plan: Plan) -> Iterator[Callable[[], None]]:
         """The display, as long as the fetch runs; then a line."""
+        from rich.live import Live
+
         with Live(display(tally), console=self._console, auto_refresh=False, transient=True) as live:
             yield lambda: live.update(display(tally), refresh=True)
         self.step(_fetched(tally))

@@ -47,21 +47,24 @@ def run(
     serve: ServePort = None,
 ) -> int:
     """Tonight's export: starts it, or goes on where it stopped."""
-    from pipeline.config import parse_clock_time
-    from pipeline.night import Options
-    from pipeline.notify import run_and_tell
+    from pipeline.normalize.helper import standing_by
 
     settings = load(config, set_, ids, out)
-    options = Options(
-        night=parse_date(night),
-        limit=limit,
-        until=parse_clock_time(until) if until else None,
-        no_publish=no_publish,
-    )
-    with watched(Watching(log_format, log_level, quiet, serve), settings) as screen:
+    with standing_by():  # first of all: what is loaded from here on is nothing that the second process needs
+        from pipeline.config import parse_clock_time
+        from pipeline.night import Options
+        from pipeline.notify import run_and_tell
+
+        options = Options(
+            night=parse_date(night),
+            limit=limit,
+            until=parse_clock_time(until) if until else None,
+            no_publish=no_publish,
+        )
         ends_with = partial(exit_code, published_ok=published_ok)
-        result, notices = run_and_tell(settings, config, options, screen, ends_with)
-    show(result_json(result, notices), result_text(result), as_json)
+        with watched(Watching(log_format, log_level, quiet, serve), settings) as screen:
+            result, notices = run_and_tell(settings, config, options, screen, ends_with)
+    show(result_json(result, notices), [] if as_json else result_text(result), as_json)
     return ends_with(result)
 
 

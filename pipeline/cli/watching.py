@@ -78,7 +78,6 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
     from pipeline.log import Log
     from pipeline.screen import LogScreen, Screens
     from pipeline.serving import open_port, serving, url_of
-    from pipeline.telemetry import Textfile
 
     form, level = watching.log(config.log)
     otlp = _otlp(config) if config.metrics.otlp else None
@@ -89,6 +88,8 @@ def watched(watching: Watching, config: Config) -> Iterator[Screen]:
     try:
         with ExitStack() as stack:
             if config.metrics.textfile is not None:
+                from pipeline.telemetry import Textfile
+
                 stack.enter_context(Textfile(config, partial(_lost, log, "textfile")))
             if otlp is not None:
                 screens.add(stack.enter_context(otlp))

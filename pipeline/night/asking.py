@@ -20,7 +20,7 @@ from pipeline.night.opening import job_of
 from pipeline.night.planning import live_forecast, spent
 from pipeline.night.tables import wanted_tables
 from pipeline.night.tonight import Night
-from pipeline.normalize.scribe import start
+from pipeline.normalize.helper import start
 from pipeline.plan import Plan
 from pipeline.processes import peak_bytes
 from pipeline.stats import Tally

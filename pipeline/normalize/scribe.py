@@ -1,7 +1,7 @@
 """The night's second process: makes replies durable, then normalizes them while fetching goes on.
 
 It dies with its parent, holds the workspace's lock as long as it lives, and leaves on any death an open chunk that
-the next start seals. Started by `start`, it reads its job as JSON from its arguments.
+the next start seals. `normalize.helper` starts it; as a Python of its own it reads its job as JSON from its arguments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date
@@ -26,7 +25,6 @@ from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
 from pipeline.errors import ExportError
 from pipeline.normalize.chunk import ChunkNormalizer
-from pipeline.processes import module_command
 from pipeline.store.journal import ChunkWriter, unpack_records
 
 CHUNK_RECORDS = 8_192
@@ -62,19 +60,6 @@ class Job(msgspec.Struct, kw_only=True):
         wanted = [table for table in TABLES if table.name in self.tables]
         zone = ZoneInfo(self.zone) if self.zone else None
         return ChunkNormalizer(wanted, Options(self.night, zone, self.keep_offsets))
-
-
-def start(job: Job, lock: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the second process; gives it and our end of the socket. `lock` is the workspace lock's descriptor."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-            module_command("pipeline.normalize.scribe", str(theirs.fileno()), job.as_json()),
-            pass_fds=(theirs.fileno(), lock),
-            env={"ARROW_DEFAULT_MEMORY_POOL": "system", **os.environ},  # a fifth less memory than Arrow's own
-            stdin=subprocess.DEVNULL,
-        )
-    return process, ours
 
 
 class Scribe:
@@ -135,13 +120,17 @@ class Scribe:
 
 
 def main() -> int:
-    """The process: signals are the parent's business, and its death is ours."""
+    """A Python of its own: signals are the parent's business, and its death is ours."""
     parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_signals_to_the_parent()
     die_with_parent(parent)
+    return work(Job.from_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
+
+
+def work(job: Job, sock: socket.socket) -> int:
+    """What the process is for, from the first frame to the last; gives its exit code."""
     gc.disable()  # answers hold no cycles, and walking them costs more than it frees
-    scribe = Scribe(Job.from_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
+    scribe = Scribe(job, sock)
     try:
         scribe.run()
     except ExportError as exc:
@@ -153,6 +142,12 @@ def main() -> int:
         sys.stderr.write(f"capillary-export: the second process ends: {type(exc).__name__}\n")
         return 1
     return 0
+
+
+def leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches all processes of a terminal; how the night ends is decided by the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def die_with_parent(parent: int) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import jinja2
+from jinja2.bccache import Bucket
 
 from pipeline.outcome import VERDICTS, Outcome
 from pipeline.report import plots, words
@@ -29,24 +34,43 @@ _PARTS = {
     "drift": "Drift",
     "forecast": "Forecast",
 }
-_TEMPLATES = Environment(
-    loader=PackageLoader("pipeline.report", ""),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters.update(
-    count=words.count,
-    share=words.share,
-    change=words.change,
-    latency=words.latency,
-    size=words.size,
-    day=words.day,
-    nights_ago=words.nights_ago,
-    shown=words.shown,
-    marked=words.marked,
-)
+
+
+class _Compiled(jinja2.FileSystemBytecodeCache):
+    """Templates as they were compiled before; where nothing may be written, they are compiled each time."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it for the next process."""
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):
+                super().dump_bytecode(bucket)
+
+
+def templates(compiled: Path) -> jinja2.Environment:
+    """The page's templates; in the folder `compiled` their code is kept, as Python keeps its modules'."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        bytecode_cache=_Compiled(str(compiled), f"%s.jinja-{jinja2.__version__}.pyc"),
+    )
+    environment.filters.update(
+        count=words.count,
+        share=words.share,
+        change=words.change,
+        latency=words.latency,
+        size=words.size,
+        day=words.day,
+        nights_ago=words.nights_ago,
+        shown=words.shown,
+        marked=words.marked,
+    )
+    return environment
+
+
+_TEMPLATES = templates(Path(importlib.util.cache_from_source(__file__)).parent)
 
 
 class Shown(NamedTuple):

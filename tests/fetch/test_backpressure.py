@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.blocks import TABLES
 from pipeline.fetch.handoff import FRAME_RECORDS, FRAMES_UNDER_WAY, Handoff
-from pipeline.normalize import scribe
+from pipeline.normalize import helper, scribe
 from pipeline.outcome import Outcome
 from pipeline.stats import Tally
 from pipeline.store.journal import Record, pack_record, read_chunk, sealed_chunks
@@ -88,7 +88,7 @@ async def test_a_slow_second_process_holds_the_workers_back(gate: Path, tmp_path
     )
     job.journal.mkdir()
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    process, ours = scribe.start(job, lock)
+    process, ours = helper.start(job, lock)
     handoff, taken = Handoff(ours, Tally()), list[int]()
 
     async def put_all() -> None:
@@ -111,7 +111,7 @@ async def test_a_slow_second_process_holds_the_workers_back(gate: Path, tmp_path
         end_the_slowness(gate)
         handoff.close()
         os.close(lock)
-        assert process.wait(timeout=30) == 0
+        assert process.wait() == 0
     journalled = [record.customer_id for chunk in sealed_chunks(job.journal) for record in read_chunk(chunk)]
     assert journalled == list(range(1, RECORDS + 1))
     assert read_ledger(job.parts).records == RECORDS

@@ -6,11 +6,14 @@ import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
+import jinja2
 import pytest
 
 from pipeline.outcome import Outcome
 from pipeline.report import Status, page_of
+from pipeline.report import page as page_room
 from pipeline.report.facts import Before, Drift, Facts, ReasonCount, Series
 from pipeline.store.snapshots import ManifestCheck
 from tests.report.facts import BEGAN, NIGHT, night, series
@@ -266,3 +269,15 @@ def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next process finds what this one compiled; one that may not write has the same page all the same."""
+    written = page_of(night())
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    for folder in (tmp_path / "nowhere", tmp_path, tmp_path):
+        monkeypatch.setattr(page_room, "_TEMPLATES", page_room.templates(folder))
+        assert page_of(night()) == written
+        if any(tmp_path.iterdir()):
+            monkeypatch.setattr(jinja2.Environment, "_parse", None)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pyc"}
