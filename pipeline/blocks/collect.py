@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.blocks.base import Column, Kind, Table
@@ -27,6 +29,7 @@ from pipeline.blocks.shape import Form, Node
 from pipeline.blocks.source import row_path
 from pipeline.jsontext import Json, dump, type_name
 
+Ints = npt.NDArray[np.int64]
 MAX_UNKNOWN_PATHS = 2000
 """Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
 MAX_UNKNOWN_PATH_LENGTH = 200
@@ -113,7 +116,7 @@ class Collector:
         ]
         self._rejects: list[Reject] = []
         self._unknown: dict[tuple[str, str], UnknownField] = {}
-        self._now: tuple[int, int] = (0, 0)  # fetched_at and record of the answer being flattened
+        self._answers: list[tuple[int, int, int]] = []  # customer_id, fetched_at and record of each
         rows = [state.rows for state in self._states]
         self._flatten = compile_flatten(tables, rows, self)
         self._tables, self._rows = tables, rows
@@ -135,12 +138,12 @@ class Collector:
 
         `fetched_at` is in µs since 1970, `repeated` comes from `jsontext.Decoded`.
         """
-        self._now = (fetched_at, record)
+        self._answers.append((customer_id, fetched_at, record))
         for key, lost in repeated:
             self.reject(
                 customer_id, self._states[0].table.name, key, "repeated key, the last counts", dump(lost)
             )
-        self._flatten(doc, customer_id, fetched_at, record, body_hash)
+        self._flatten(doc, customer_id, len(self._answers) - 1, body_hash)
 
     def add_usual(self, body: bytes, customer_id: int, fetched_at: int, record: int, body_hash: str) -> bool:
         """Decode and flatten a body whose objects are all as declared; False for any other, which `add` takes.
@@ -159,8 +162,8 @@ class Collector:
             self._learn(str(refusal))
             return False
         self._refused = 0
-        self._now = (fetched_at, record)
-        self._flatten_usual(answer, customer_id, fetched_at, record, body_hash)
+        self._answers.append((customer_id, fetched_at, record))
+        self._flatten_usual(answer, customer_id, len(self._answers) - 1, body_hash)
         return True
 
     def _learn(self, refusal: str) -> None:
@@ -183,8 +186,9 @@ class Collector:
         self._refused = 0
 
     def reject(self, customer_id: int, table: str, column: str, reason: str, raw: str) -> None:
-        """Note a value (its JSON text) of the answer being read that fits nowhere."""
-        self._rejects.append(Reject(customer_id, table, column, reason, without_secrets(raw), *self._now))
+        """Note a value (its JSON text) of the answer read last that fits nowhere."""
+        _, *told = self._answers[-1]
+        self._rejects.append(Reject(customer_id, table, column, reason, without_secrets(raw), *told))
 
     # What the walk reports (compile.Odd)
 
@@ -216,7 +220,7 @@ class Collector:
         key = (path, type_name(found))
         if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN_PATHS:
             key = (MORE_PATHS, type_name(found))
-        self._unknown.setdefault(key, UnknownField(table)).seen.append((customer_id, self._now[1]))
+        self._unknown.setdefault(key, UnknownField(table)).seen.append((customer_id, self._answers[-1][-1]))
 
     @staticmethod
     def _keep(state: _TableState, row: int, path: str, found: Json) -> None:
@@ -233,28 +237,29 @@ class Collector:
     def drain(self) -> Collected:
         """Type what was collected and start afresh."""
         states = [state for state in self._states if state.rows]
-        numbers = _numbers(states)
-        batches = {state.table.name: self._batch(state, numbers) for state in states}
+        numbers, answers = _numbers(states), np.array(self._answers, np.int64).reshape(-1, 3).T.copy()
+        batches = {state.table.name: self._batch(state, numbers, answers) for state in states}
         collected = Collected(batches, self._rejects, self._unknown)
-        self._rejects, self._unknown = [], {}
+        self._answers, self._rejects, self._unknown = [], [], {}
         for state in self._states:
             state.rows.clear()
             state.extras.clear()
         return collected
 
-    def _batch(self, state: _TableState, numbers: Iterator[Fitted]) -> pa.RecordBatch:
+    def _batch(self, state: _TableState, numbers: Iterator[Fitted], answers: Ints) -> pa.RecordBatch:
         count = len(state.rows) // state.width
-        arrays: list[pa.Array[Any]] = [pa.array(state.column(0), pa.int64())]
-        for place, column in enumerate(state.table.columns, 1):
+        customer_ids, fetched_at, records = answers[:, np.array(state.column(-1), np.intp)]
+        arrays: list[pa.Array[Any]] = [pa.array(customer_ids)]
+        for place, column in enumerate(state.table.columns):
             if column.kind is Kind.DECIMAL:
                 arrays.append(self._told(state, column, next(numbers)))
             else:
                 arrays.extend(self._typed(state, column, state.column(place)))
         arrays += [
-            pa.array(state.column(-2), pa.int64()).cast(pa.timestamp("us", "UTC")),
+            pa.array(fetched_at).cast(pa.timestamp("us", "UTC")),
             pa.repeat(self._night, count),
             self._extra(state, count),
-            pa.array(state.column(-1), pa.int64()),
+            pa.array(records),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
 
@@ -280,8 +285,7 @@ class Collector:
         return fitted.array
 
     def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
-        start = misfit.row * state.width
-        customer_id, *_, fetched_at, record = state.rows[start : start + state.width]
+        customer_id, fetched_at, record = self._answers[state.rows[(misfit.row + 1) * state.width - 1]]
         state.keep(misfit.row, column.source.split("|")[0], misfit.raw)
         if misfit.reason:
             raw = without_secrets(dump(misfit.raw))
@@ -294,7 +298,7 @@ def _numbers(states: Iterable[_TableState]) -> Iterator[Fitted]:
     columns = [
         state.column(place)
         for state in states
-        for place, column in enumerate(state.table.columns, 1)
+        for place, column in enumerate(state.table.columns)
         if column.kind is Kind.DECIMAL
     ]
     array, misfits = fit(Kind.DECIMAL, list(chain.from_iterable(columns)))

@@ -7,8 +7,8 @@ a text where an object should be) is told to `Odd`.
 Nine answers in ten have nothing odd in their shape. `compile_usual` makes a decoder that takes these alone, with a
 class for each place in the answer, and a function for what it gives: an attribute costs a fifth of a look-up.
 
-A row is `customer_id, *columns, fetched_at, record`. The rows of a table stand in one flat list, one behind the other:
-a column is a slice of it, and no row costs an object that lives on.
+A row is `*columns, answer`: the last is the place of its answer among those that were flattened. The rows of a table
+stand in one flat list, one behind the other: a column is a slice of it, and no row costs an object that lives on.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ NULL = msgspec.Raw(b"null")
 """What a missing number is in a column whose numbers are kept as the JSON text that they are."""
 Learned = Mapping[str, frozenset[str]]
 """Keys that no declaration names and many answers have, by the path of the objects that have them."""
-Flatten = Callable[[Any, int, int, int, str], None]
-"""(answer, customer_id, fetched_at in µs since 1970, record number, body hash) → rows appended."""
+Flatten = Callable[[Any, int, int, str], None]
+"""(answer, customer_id, the answer's place, body hash) → rows appended."""
 
 
 class Odd(Protocol):
@@ -52,7 +52,7 @@ class Odd(Protocol):
 
 def width_of(table: Table) -> int:
     """How many values a row has."""
-    return len(table.columns) + 3
+    return len(table.columns) + 1
 
 
 def compile_flatten(tables: Sequence[Table], rows: Sequence[Rows], odd: Odd) -> Flatten:
@@ -133,7 +133,7 @@ class _Writer:
         self.lines: list[str] = []
 
     def function(self, root: Node) -> str:
-        self._line(0, "def flatten(o0, cid, at, rec, body_hash):")
+        self._line(0, "def flatten(o0, cid, nth, body_hash):")
         number = self._number(root)
         self._open_answer(root)
         self._object(root, number, 1, ["o0"], ["None"], self._rows_so_far(0))
@@ -239,7 +239,7 @@ class _Writer:
         values = [
             self._value(node, column.source, place.path, objects, places, inner) for column in table.columns
         ]
-        self._line(depth, f"A{place.table}((cid, {', '.join([*values, 'at', 'rec'])}))")
+        self._line(depth, f"A{place.table}(({', '.join([*values, 'nth'])},))")
 
     def _value(
         self,

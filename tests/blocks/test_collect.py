@@ -232,4 +232,4 @@ def test_flattening_can_be_read() -> None:
     block = Block(
         (Table("things", "One.", ("things[]",), ("customer_id",), (text("name", "name", "Its name."),)),)
     )
-    assert "A0((cid, o1.get('name'), at, rec))" in write_flatten(block.tables)
+    assert "A0((o1.get('name'), nth,))" in write_flatten(block.tables)
