@@ -26,7 +26,6 @@ from select import select
 from typing import Any, NoReturn
 
 import msgspec
-from pydantic import BaseModel, ValidationError
 
 from pipeline import __version__
 from pipeline.errors import ExportError, JournalError, StorageError
@@ -48,8 +47,11 @@ REASON_CODE = -20
 _ERRORS: dict[str, type[ExportError]] = {"StorageError": StorageError, "JournalError": JournalError}
 
 
-class SetAside(BaseModel):
-    """An answer that kills the normalizer. `fetched_at` in µs since 1970."""
+class SetAside(msgspec.Struct):
+    """An answer that kills the normalizer. `fetched_at` in µs since 1970.
+
+    No pydantic here: each child would have it in memory.
+    """
 
     customer_id: int
     fetched_at: int
@@ -58,7 +60,7 @@ class SetAside(BaseModel):
     version: str
 
 
-class _File(BaseModel):
+class _File(msgspec.Struct):
     answers: list[SetAside] = []
 
 
@@ -71,10 +73,10 @@ def read_set_aside(parts: Path) -> list[SetAside]:
     """The answers that this version of the program has set aside. Raises StorageError."""
     path = set_aside_path(parts)
     try:
-        found = _File.model_validate_json(path.read_bytes())
+        found = msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError:
         return []
-    except (OSError, ValidationError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise StorageError(f"Cannot read {path}.", "Move it away: `run` finds those answers again.") from exc
     return [one for one in found.answers if one.version == __version__]
 
@@ -209,7 +211,7 @@ class Fence:
             self._aside = sorted([*self._aside, *culprits], key=lambda one: (one.chunk, one.fetched_at))
             self._found += len(culprits)
             path = set_aside_path(self._job.parts)
-            write_atomically(path, _File(answers=self._aside).model_dump_json(indent=1).encode())
+            write_atomically(path, msgspec.json.format(msgspec.json.encode(_File(self._aside)), indent=1))
 
 
 def _by_answer(chunk: Path) -> Iterator[list[Record]]:
