@@ -24,7 +24,7 @@ from tests.conftest import Home, calls_seen, running_sandbox
 
 POINTS = int(os.environ.get("CRASH_POINTS", "3"))
 DAY = date(2026, 11, 21)
-CUSTOMERS = 2_000
+CUSTOMERS = 1_200
 IN_FLIGHT = 16
 UNSYNCED_GROUP = FRAME_RECORDS * (FRAMES_UNDER_WAY + 1)
 """At the most so many replies have left the fetch and are not yet durable: the frames under way and the next one."""

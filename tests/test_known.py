@@ -86,8 +86,17 @@ def test_answers_are_counted_and_hashes_are_those_of_the_table(two_nights: Home)
     assert (knowledge.first_seen_at <= knowledge.seen_at).all()
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2])
-@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        (True, 0),
+        (False, 1),
+        *[
+            pytest.param(*one, marks=pytest.mark.long)
+            for one in ((False, 0), (True, 1), (False, 2), (True, 2))
+        ],
+    ],
+)
 def test_lost_or_damaged_files_are_made_again(two_nights: Home, kept: int, damage: bool) -> None:
     """Without the newest files, or any, the journals tell the same."""
     before = columns(known(two_nights))

@@ -51,7 +51,7 @@ def seconds_of_fetch(home: Home) -> float:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, int, dict[str, Any]]]:
-    """A real night at 10 calls a second with failing calls, and tomorrow's rehearsal of it.
+    """A real night at 20 calls a second with failing calls, and tomorrow's rehearsal of it.
 
     Meanwhile the workspace is locked, the password is gone and the API is away.
     """
@@ -59,7 +59,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, in
     quiet = replace(SandboxConfig(customers=500), faults="latency=60ms±40ms, 503=4%", day=DAY)
     with running_sandbox(quiet) as server:
         home = Home(root, server.url)
-        home.settings["quota"] = {"limits": [{"calls": 50, "per_s": 5}], "max_in_flight": 16}
+        home.settings["quota"] = {"limits": [{"calls": 100, "per_s": 5}], "max_in_flight": 16}
         home.settings["retry"] = {"max_wait_s": 0.5}
         home.settings["notify"] = [{"on": ["published"], "command": ["touch", str(root / "told")]}]
         home.write_ids(known_ids(IDS))
