@@ -90,7 +90,15 @@ def _measured(way: str, measure: Callable[[Size], tree.Used], size: Size, budget
         return Grown(way, size.customers, None, str(exc).splitlines()[0])
 
 
-HEADS = ("way", "customers", "customers/s", "CPU µs a customer", "peak MB", "peak, × the smallest")
+HEADS = (
+    "way",
+    "customers",
+    "customers/s",
+    "CPU µs a customer",
+    "peak MB",
+    "shared pages once",
+    "peak, × the smallest",
+)
 
 
 def rows(found: list[Grown]) -> list[list[str]]:
@@ -102,13 +110,14 @@ def rows(found: list[Grown]) -> list[list[str]]:
 
 def _row_of(one: Grown, smallest: int) -> list[str]:
     if one.used is None:
-        return [one.way, f"{one.customers:,}", one.why_not, "", "", ""]
+        return [one.way, f"{one.customers:,}", one.why_not, "", "", "", ""]
     return [
         one.way,
         f"{one.customers:,}",
         f"{one.customers / one.used.wall_s:,.0f}",
         f"{one.used.cpu_s / one.customers * 1e6:,.0f}",
         f"{one.used.peak_bytes / 1e6:,.0f}",
+        f"{one.used.peak_once_bytes / 1e6:,.0f}",
         f"{one.used.peak_bytes / smallest:.2f}",
     ]
 

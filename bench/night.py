@@ -110,8 +110,8 @@ def measure_raw(server: Server, requests: int) -> NightRun:
 
 
 HEADS = (
-    "what", "customers/s", "CPU µs a customer", "of it main", "of it scribe", "peak MB", "journal bytes a customer",
-    "calls",
+    "what", "customers/s", "CPU µs a customer", "of it main", "of it scribe", "peak MB", "shared pages once",
+    "journal bytes a customer", "calls",
 )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def row_of(name: str, one: NightRun) -> list[str]:
         f"{one.cpu_us:,.0f}",
         *(f"{one.process_us(process):,.0f}" for process in ("main", "scribe")),
         f"{one.used.peak_bytes / 1e6:,.0f}",
+        f"{one.used.peak_once_bytes / 1e6:,.0f}",
         f"{one.journal_bytes / one.customers:,.0f}",
         f"{one.calls_seen:,}",
     ]

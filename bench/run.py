@@ -76,7 +76,15 @@ def measure_pairs(server: Server, customers: int, rounds: int, seconds: float) -
     return pairs
 
 
-PAIR_HEADS = ("", "customers/s", "CPU µs a customer", "of it first process", "of it second", "peak MB")
+PAIR_HEADS = (
+    "",
+    "customers/s",
+    "CPU µs a customer",
+    "of it first process",
+    "of it second",
+    "peak MB",
+    "shared pages once",
+)
 
 
 def pair_table(pairs: Pairs) -> str:
@@ -92,6 +100,7 @@ def _pair_row(name: str, runs: Sequence[NightRun]) -> list[str]:
         [run.process_us("main") for run in runs],
         [run.process_us("scribe") for run in runs],
         [run.used.peak_bytes / 1e6 for run in runs],
+        [run.used.peak_once_bytes / 1e6 for run in runs],
     ]
     return [name, *(str(spread(column)) for column in columns)]
 
@@ -168,7 +177,7 @@ def about_run(server: Server, rate: float | None, load: float, took_s: float) ->
         f"{machine(*PACKAGES)}; load {load:.1f} when it began, {os.getloadavg()[0]:.1f} when it ended; took "
         f"{took_s / 60:.0f} minutes. Server: {server.kind}, {told} requests/s with wrk on the same cores. Medians "
         f"(least–most). Memory is the sum of the resident sets of all processes, looked at every "
-        f"{tree.POLL_S * 1000:.0f} ms."
+        f"{tree.POLL_S * 1000:.0f} ms; beside it what they take with each shared page counted once."
     )
 
 
