@@ -30,13 +30,18 @@ from pipeline.checks.sample import Ints, ids_of
 _QUARTER_HOUR_US = 15 * 60 * 10**6
 _MOST_ZONE_QUARTERS = 14 * 4
 """No zone is further than 14 hours from UTC."""
+_UNITS = tuple(sign * power for power in (2.0, 3.0) for sign in (1, -1))
+"""Powers of ten by which a unit that is mistaken moves an amount: cents, thousandths."""
 _ZERO_WHERE_MISSING = frozenset({"values"})
+_OF_A_NIGHT = frozenset({"latest"})
+"""What is no customer's, but the night's."""
 
 
 def drifts_of(table: str, before: pa.Table, after: pa.Table, customers: int, night: date) -> Levels:
     """A table's moves, of the same `customers` before and after."""
     old, new = (levels_of(table, rows, customers, night) for rows in (before, after))
-    found = {check: _moved(old.get(check, {}), new.get(check, {}), check) for check in {*old, *new}}
+    checks = {*old, *new} - _OF_A_NIGHT
+    found = {check: _moved(old.get(check, {}), new.get(check, {}), check) for check in checks}
     for check, about, value, behind in _row_by_row(before, after):
         found.setdefault(check, {})[f"{table}.{about}"] = (value, behind)
     return found
@@ -109,13 +114,18 @@ def _column_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, i
 
 
 def _amount_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, int]]:
-    """By what factor the usual amount and the sum of all grew, as logarithms. Sums are exact."""
+    """By what factor the usual amount and the sum of all grew, as logarithms; how many rows another unit moved.
+
+    Sums are exact.
+    """
     old, new = (one.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for one in (was, now))
     told = (old != 0) & (np.sign(old) == np.sign(new))
     if not told.any():
         return
     behind = how_many(ids, told)  # a column of noughts with a few numbers in it is moved by one of them
-    yield "shift", float(np.median(np.log10(new[told] / old[told]))), behind
+    moves = np.log10(new[told] / old[told])
+    yield "shift", float(np.median(moves)), behind
+    yield "units", float(np.isin(np.round(moves, 9), _UNITS).mean()), behind
     totals = [float(pc.sum(pc.abs(one)).as_py()) for one in (was, now)]
     yield "sums", float(np.log10(totals[1] / totals[0])), behind
 

@@ -24,6 +24,11 @@ MOST_VALUES = 64
 TOLD_SHARE = 0.01
 """A value that fewer rows have is not followed by itself."""
 _SOON_DAYS = 2
+_LATELY_DAYS = 2
+_ENOUGH_NEW = 30
+"""Customers with a moment of the last days, without which a column tells nothing of how late it is."""
+_WRONG_CLOCKS = 10
+"""So many of the newest moments may come from clocks that are wrong."""
 _DAY_US = 86_400 * 10**6
 
 Floats = npt.NDArray[np.float64]
@@ -65,6 +70,8 @@ def levels_of(table: str, rows: pa.Table, customers: int, night: date) -> Levels
         return found
     ids = ids_of(rows)
     for name in columns_with_answers(rows):
+        if (newest := _latest(rows, name, night)) is not None:
+            found.setdefault("latest", {})[f"{table}.{name}"] = newest
         behind = {False: how_many(ids), True: how_many(ids, rows[name].is_valid())}
         for check, about, value in _column_levels(rows, name, night):
             found.setdefault(check, {})[f"{table}.{name}{about}"] = (value, behind[check != "nulls"])
@@ -134,6 +141,20 @@ def mean_size(numbers: Floats) -> float:
 def _date_levels(days: Floats) -> Iterator[tuple[str, str, float]]:
     yield "dates", "", mean_size(days)
     yield "future", "", float(np.mean(days > _SOON_DAYS))
+
+
+def _latest(rows: pa.Table, name: str, night: date) -> tuple[float, int] | None:
+    """How many days after the night's date the newest moments are, of a column that new ones come into every day;
+    and the customers that have one. A few clocks that are wrong do not count.
+    """
+    if not is_moment(rows.schema.field(name).type):
+        return None
+    is_told = rows[name].is_valid()
+    days, ids = days_after(rows[name].drop_null().combine_chunks(), night), ids_of(rows)[np.asarray(is_told)]
+    recent = (days > -_LATELY_DAYS) & (days < _LATELY_DAYS)
+    if how_many(ids, recent) < _ENOUGH_NEW or np.count_nonzero(days >= _LATELY_DAYS) > _WRONG_CLOCKS:
+        return None
+    return float(np.sort(days[recent])[-_WRONG_CLOCKS]), how_many(ids, recent)
 
 
 def days_after(dates: pa.Array[Any], night: date) -> Floats:

@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     for rule in (
         Rule("outcomes", "share of the IDs asked", Unit.SHARE, level=0.05),
         Rule("failed", "share of the IDs asked", Unit.SHARE, level=0.05, side="above"),
-        Rule("gone", "share of the customers that answered last time", Unit.SHARE, drift=0.01, side="above"),
+        Rule("gone", "share of the customers that answered last time", Unit.SHARE, drift=0.005, side="above"),
         Rule("asked", "share of the list asked tonight", Unit.SHARE, level=0.3, side="below"),
         Rule("coverage", "share of all IDs with rows in the snapshot", Unit.SHARE, level=0.02, side="below"),
         Rule(
@@ -62,9 +62,13 @@ RULES: dict[str, Rule] = {
         Rule("sums", "sum of all, against before", Unit.FACTOR, drift=0.1, noise=1.0),
         Rule("shift", "factor of the usual row, against before", Unit.FACTOR, drift=0.01),
         Rule(
+            "units", "share of the amounts exactly × or ÷ 100 or 1,000", Unit.SHARE, drift=0.01, side="above"
+        ),
+        Rule(
             "dates", "mean days from tonight, as a power of ten", Unit.NUMBER, drift=0.1, level=0.4, noise=1.0
         ),
         Rule("future", "share of dates after tonight", Unit.SHARE, drift=0.05, level=0.2),
+        Rule("latest", "days from tonight to the newest moments", Unit.NUMBER, level=0.75, side="below"),
         Rule("zones", "share moved by the same hours", Unit.SHARE, drift=0.1, side="above"),
         Rule("changed", "share of the rows changed", Unit.SHARE, drift=0.1, side="above", is_rate=True),
         Rule("frozen", "share of the answers changed", Unit.SHARE, drift=0.0, side="below", is_rate=True),

@@ -34,8 +34,10 @@ CHECKS = (
     "signs",
     "sums",
     "shift",
+    "units",
     "dates",
     "future",
+    "latest",
     "zones",
     "changed",
     "frozen",
@@ -45,7 +47,7 @@ CHECKS = (
 )
 """The checks that compare a night with others, or look at its rows; docs/operations.md tells what each means."""
 CheckMode = Literal["hold", "warn", "off"]
-_ONLY_WARN = frozenset({"failed", "asked", "coverage", "age", "bytes", "unknown"})
+_ONLY_WARN = frozenset({"failed", "asked", "coverage", "age", "bytes", "latest", "unknown"})
 """What may be unusual although every row is right."""
 
 

@@ -34,6 +34,19 @@ def test_a_currency_times_100_is_a_shift_of_two_powers() -> None:
     assert found["changed"]["members.points"] == pytest.approx(0.98)
 
 
+def test_another_unit_for_a_few_is_told_though_the_usual_row_stands_still() -> None:
+    """Exactly a hundred times or a thousandth; other factors are no unit's."""
+
+    def points(factor: str) -> Any:
+        return lambda n: Decimal(n % 50) * 10 * (Decimal(factor) if n % 20 == 7 else 1)
+
+    for factor in ("100", "0.01", "1000", "0.001"):
+        found = drifts(points=points(factor))
+        assert found["shift"]["members.points"] == 0
+        assert found["units"]["members.points"] == pytest.approx(0.05, abs=0.002)
+    assert drifts(points=points("99"))["units"]["members.points"] == 0
+
+
 def test_amounts_a_little_lower_fall_in_every_row() -> None:
     """One per cent is not much of a sum, but no usual night shifts the usual row."""
     found = drifts(points=lambda n: Decimal(n % 50) * 10 * Decimal("0.99"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,3 +47,18 @@ def test_the_exports_own_columns_are_left_out() -> None:
     """`_night` is new every night, and customer_id is nobody's answer."""
     found = levels_of("members", members(10), 10, NIGHT)
     assert not [one for check in found.values() for one in check if "_night" in one or "customer_id" in one]
+
+
+def test_the_newest_moments_tell_how_late_the_answers_are() -> None:
+    """The tenth newest, where new ones come in every day; birthdays and expiries tell nothing."""
+
+    def latest(joined_on: Any) -> dict[str, float]:
+        return numbers(levels_of("members", members(100, joined_on=joined_on), 100, NIGHT), "latest")
+
+    midnight = datetime(NIGHT.year, NIGHT.month, NIGHT.day, tzinfo=UTC)
+    hours = latest(lambda n: midnight + timedelta(hours=20 - n))
+    assert hours == {"members.joined_on": pytest.approx(11 / 24)}
+    wrong_clocks = latest(lambda n: midnight + timedelta(hours=20 - n) + timedelta(days=5 * (n < 9)))
+    assert wrong_clocks == {"members.joined_on": pytest.approx(2 / 24)}
+    assert latest(lambda n: midnight + timedelta(days=n)) == {}
+    assert latest(lambda n: midnight - timedelta(days=n)) == {}
