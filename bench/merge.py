@@ -11,14 +11,16 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.nights import Export, running
@@ -51,6 +53,10 @@ WAYS = {
     "merge, and its changes": SnapshotConfig(changes=True),
     "full: tonight alone": SnapshotConfig(mode="full"),
 }
+
+
+Made = Callable[[pa.Table, int], pa.Table]
+"""A copy of the small night's rows, by its number."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=float, default=1800, help="what would not end in time is told, not run"
     )
+    parser.add_argument(
+        "--differing", type=int, default=10_000_000, help="customers of whom no two are alike"
+    )
+    parser.add_argument(
+        "--only-files", action="store_true", help="just the files of these, into bench/FILES.md"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.only_files:
+        with tempfile.TemporaryDirectory(prefix="bench-merge-") as home:
+            _write_files_page(chosen.differing, Path(home))
+        return 0
     budget, lines = Budget(chosen.seconds), list[list[str]]()
     with tempfile.TemporaryDirectory(prefix="bench-merge-") as home:
         rows = _real_rows(Path(home) / "small")
@@ -114,6 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             with budget.taking("size", customers):
                 lines += _size(rows, customers, ways, Path(home))
+        if budget.left_s > 0:
+            _write_files_page(chosen.differing, Path(home))
     write_table("MERGE.md", "The merge, measured", _about(), markdown(HEADS, lines))
     return 0
 
@@ -181,10 +199,10 @@ def _real_rows(home: Path) -> dict[str, pa.Table]:
     }
 
 
-def _copies(rows: pa.Table, copies: int) -> Iterator[pa.RecordBatch]:
+def _copies(rows: pa.Table, copies: int, made: Made | None = None) -> Iterator[pa.RecordBatch]:
     """Side by side, so that they stay sorted."""
     for number in range(copies):
-        yield from _moved(rows, number).to_batches()
+        yield from (made or _moved)(rows, number).to_batches()
 
 
 def _moved(rows: pa.Table, number: int) -> pa.Table:
@@ -197,14 +215,88 @@ def _seen(ids: Any) -> Any:
     return ids // 7 % SEEN == 0
 
 
-def _write_parts(rows: pa.Table, copies: int, folder: Path) -> None:
+def _write_parts(rows: pa.Table, copies: int, folder: Path, made: Made | None = None) -> None:
     """The night's chunks: what it saw of every copy, in turn."""
     seen = rows.filter(pa.array(_seen(rows["customer_id"].to_numpy())))
     chunks = max(1, copies * SMALL // SEEN // CHUNK)
     for chunk in range(chunks):
-        part = pa.concat_tables([_moved(seen, number) for number in range(chunk, copies, chunks)])
+        part = pa.concat_tables([(made or _moved)(seen, number) for number in range(chunk, copies, chunks)])
         numbers = pa.array(np.full(part.num_rows, chunk << RECORD_BITS, np.int64))
         write_part(folder / f"chunk-{chunk:05d}.parquet", part.append_column(RECORD, numbers))
+
+
+# Files of the size that warehouses like
+
+
+DIFFERING = "loyalty_programs"
+"""The table; its amounts are made different for each customer, as they are in life."""
+FILE_HEADS = (
+    "file", "rows", "MB", "row groups", "smallest, usual, largest row group encoded, MiB", "last one",
+    "chunks with statistics", "with page index", "pages with checksums", "sorted",
+)  # fmt: skip
+
+
+def _write_files_page(customers: int, home: Path) -> None:
+    rows = {DIFFERING: _real_rows(home / "for-files")[DIFFERING]}
+    case = Case(MERGE, customers, SnapshotConfig())
+    last, parts = home / f"last-{customers}" / DIFFERING, home / f"parts-{customers}" / DIFFERING
+    write_files(_copies(rows[DIFFERING], case.copies, _made_different), rows[DIFFERING].schema, last, "zstd")
+    _write_parts(rows[DIFFERING], case.copies, parts, _made_different)
+    about = (
+        f"{machine('pyarrow')}. `make bench-merge`, or alone `python -m bench.merge --only-files`: the merged table "
+        f"{DIFFERING} of {customers:,} customers of whom no two are alike, after a night that saw one in {SEEN}. Each "
+        "file is read back: sizes and what is there come from its own footer, page checksums and the order of "
+        "customers from reading all of it. A file is full at 256 MiB, about (`merge.files.FILE_BYTES`); those of a "
+        "table get nearly the same size. Encoded is before compression."
+    )
+    lines = _apart(_files, case, home)
+    write_table("FILES.md", "The files of a large table", about, markdown(FILE_HEADS, lines))
+
+
+def _made_different(rows: pa.Table, number: int) -> pa.Table:
+    """Each column of money in which most rows differ gets an amount of chance added to every row."""
+    moved, random = _moved(rows, number), np.random.default_rng(number)
+    for at, field in enumerate(rows.schema):
+        money = moved.column(at).combine_chunks()
+        if pa.types.is_decimal(field.type) and len(money.unique()) > rows.num_rows / 3:
+            cents = pa.array(random.integers(0, 2**31, rows.num_rows)).cast(pa.decimal128(19, 0))
+            more = pc.multiply(cents, pa.scalar(Decimal("0.01")))
+            moved = moved.set_column(
+                at, field, pc.add(money.cast(pa.decimal128(28, 9)), more).cast(field.type)
+            )
+    return moved
+
+
+def _files(case: Case, home: Path) -> list[list[str]]:
+    """The merged files, each told by itself; in a process of its own."""
+    into, ledger = home / "differing", _ledger(case, home, DIFFERING)
+    leaving = Leaving(ledger, case.snapshot, {}).of(DIFFERING)
+    merged = merge_table(_inputs(case, home, DIFFERING), ledger, leaving, into / DIFFERING)
+    return [_told_file(into / one.path, one.bytes) for one in merged.table.files]
+
+
+def _told_file(path: Path, size: int) -> list[str]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        meta = file.metadata
+        groups = [meta.row_group(at).total_byte_size / 2**20 for at in range(meta.num_row_groups)]
+        chunks = [
+            meta.row_group(at).column(column)
+            for at in range(meta.num_row_groups)
+            for column in range(meta.num_columns)
+        ]
+        is_sorted, newest = True, -1
+        for batch in file.iter_batches(1 << 16):
+            ids: Any = batch.column("customer_id").to_numpy()
+            is_sorted &= bool(ids[0] >= newest and (np.diff(ids) >= 0).all())
+            newest = ids[-1]
+    most = sorted(groups[:-1] or groups)
+    indexed = sum(one.has_column_index and one.has_offset_index for one in chunks)
+    with_statistics = sum(one.is_stats_set for one in chunks)
+    return [
+        path.name, f"{meta.num_rows:,}", f"{size / 1e6:,.0f}", f"{len(groups)}",
+        f"{most[0]:.1f}, {most[len(most) // 2]:.1f}, {most[-1]:.1f}", f"{groups[-1]:.1f}",
+        f"{with_statistics} of {len(chunks)}", f"{indexed} of {len(chunks)}", "proved", "yes" if is_sorted else "NO",
+    ]  # fmt: skip
 
 
 # In a process of its own
@@ -271,9 +363,9 @@ def _inputs(case: Case, home: Path, name: str) -> TableInputs:
     )
 
 
-def _ledger(case: Case, home: Path) -> Ledger:
+def _ledger(case: Case, home: Path, table_name: str = "customers") -> Ledger:
     """All whom the night saw gave a full answer."""
-    parts = part_paths(home / f"parts-{case.customers}", "customers")
+    parts = part_paths(home / f"parts-{case.customers}", table_name)
     found = [pq.read_table(path, columns=["customer_id"])["customer_id"].to_numpy() for path in parts]
     ids: Any = np.unique(np.concatenate(found))
     return Ledger(
