@@ -38,13 +38,27 @@ $(READERS)/.set-up: tests/formats/readers.txt
 	fi
 	@touch $@
 
+WAREHOUSES := tests/.warehouses
+
+warehouses: $(WAREHOUSES)/.set-up ## Snowflake's emulator fakesnow, in an environment of its own: make test-long loads a snapshot into it
+
+$(WAREHOUSES)/.set-up: tests/warehouses.txt
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python "$(PYTHON)" $(WAREHOUSES) && \
+	  VIRTUAL_ENV=$(WAREHOUSES) uv pip install --quiet -r tests/warehouses.txt; \
+	else \
+	  "$(PYTHON)" -m venv $(WAREHOUSES) && \
+	  $(WAREHOUSES)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/warehouses.txt; \
+	fi
+	@touch $@
+
 demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a minute
 	$(BIN)/capillary-export demo
 
 test: setup readers ## All tests but the long matrices (those run in their short form)
 	$(BIN)/python -m pytest -n 2
 
-test-long: setup readers ## All tests, with the rest of the matrices that the default run has in short (15 minutes)
+test-long: setup readers warehouses ## All tests, with the rest of the matrices that the default run has in short (15 minutes)
 	$(BIN)/python -m pytest -n 2 -m ""
 
 azurite: .azurite/node_modules/azurite ## Azure's blob emulator from npm, for the tests that skip without it
@@ -130,6 +144,6 @@ sandbox: setup ## The stand-in API on port 8080
 	$(BIN)/capillary-export sandbox --port 8080 --calls-per-minute 1000
 
 clean: ## Away with what can be made again
-	rm -rf $(VENV) $(READERS) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(READERS) $(WAREHOUSES) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers warehouses bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
