@@ -148,8 +148,8 @@ def _progress(text: str) -> None:
 
 WHY = """
 
-What is published though wrong: after a single night bands are twice as wide, and one more unknown ID in a hundred, eight
-customers here, is not told from those that go every night. That the answers are yesterday's shows in their newest
+What is published though wrong: after a single night bands are twice as wide, and one more unknown ID in a hundred,
+eight customers here, is not told from those that go every night. That the answers are yesterday's shows in their newest
 moments, but after a day on which all shops were closed they look the same, so `latest` warns and holds nothing.
 """
 
