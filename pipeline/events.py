@@ -49,6 +49,7 @@ EVENTS = {
     "night.unchanged": Event("info", "there was nothing to do"),
     "night.stopped": Event("warning", "the night stops before its end; `run` goes on"),
     "night.failed": Event("error", "the run ends with an error"),
+    "notify.failed": Event("error", "a hook was not told; the night is not affected"),
     "library.warned": Event("warning", "a library says something; without the text of its errors"),
     "watcher.failed": Event(
         "warning", "a display, a metrics file or the like has failed; the night goes on without it"

@@ -44,10 +44,16 @@ def test_no_line_for_a_customer_who_was_answered(home: Home) -> None:
 
 
 def test_an_error_is_an_event_too(home: Home) -> None:
-    """A night that fails ends with one line that says why and what to do; the exit code is its own."""
+    """A night that fails ends with one line that says why and what to do; so is a hook that was not told."""
+    home.settings["notify"] = [{"on": ["failed"], "command": ["false"]}]
+    home.save()
     (home.root / "password").write_text("wrong")
     done = command("run", home.config_path, "--log-format", "json")
-    last = lines(done.stderr)[-1]
+    *_, hook, last = lines(done.stderr)
+    assert (hook["event"], hook["notice"]) == (
+        "notify.failed",
+        "notify.0 (command): ended with exit code 1",
+    )
     assert done.returncode == last["exit_code"] == 5
     assert (last["event"], last["error"]) == ("night.failed", "RefusedError")
     assert "credentials" in last["reason"]

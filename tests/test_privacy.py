@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -48,7 +48,11 @@ def said_by(home: Home, *words: str) -> str:
         found = answers.to(path)
         assert found is not None
         said.append(found[1].decode())
-    return "\n".join([*said, *files_of(home)])
+    hooks = (home.root / "collector" / "hooks").read_text()
+    assert '"event"' in hooks
+    assert Collecting.bodies
+    collected = [one.decode(errors="replace") for one in Collecting.bodies]
+    return "\n".join([*said, *collected, *files_of(home)])
 
 
 def files_of(home: Home) -> Iterator[str]:
@@ -79,12 +83,45 @@ def disguises(secret: str) -> list[str]:
 
 
 @pytest.fixture
-def watched_home(home: Home) -> Home:
+def watched_home(home: Home, collector: str) -> Home:
     """Everything that can tell of a night is on."""
-    (home.root / "collector").mkdir()
-    home.settings["metrics"] = {"textfile": "collector/x.prom"}
+    told = home.root / "collector" / "hooks"
+    told.parent.mkdir()
+    everything = ["published", "held", "stopped", "failed"]
+    home.settings["metrics"] = {"textfile": "collector/x.prom", "otlp": collector}
+    home.settings["notify"] = [
+        {"on": everything, "command": ["sh", "-c", 'cat >> "$0"; env >> "$0"', str(told)]}
+    ]
     home.save()
     return home
+
+
+class Collecting(BaseHTTPRequestHandler):
+    """An OpenTelemetry collector that keeps what it is sent, as bytes."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        """Whatever it is."""
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    """Its URL."""
+    Collecting.bodies.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collecting) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 def test_good_nights_tell_nothing_of_anybody(

@@ -62,8 +62,10 @@ def run(
             no_publish=no_publish,
         )
         ends_with = partial(exit_code, published_ok=published_ok)
-        with watched(Watching(log_format, log_level, quiet, serve), settings) as screen:
-            result, notices = run_and_tell(settings, config, options, screen, ends_with)
+        watching = Watching(log_format, log_level, quiet, serve)
+        with watched(watching, settings) as screen:
+            complain = watching.complaint(settings.log, screen)
+            result, notices = run_and_tell(settings, config, options, screen, ends_with, complain)
     show(result_json(result, notices), [] if as_json else result_text(result), as_json)
     return ends_with(result)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +61,14 @@ class Watching:
         level = _one_of("--log-level", self.level, tuple(LEVELS)) or config.level
         is_asked_for = form != "auto" or level is not None
         return form, level or ("info" if is_asked_for else "error" if self.quiet else "warning")
+
+    def complaint(self, config: LogConfig, screen: Screen) -> Callable[[str], None]:
+        """How to complain of a hook: in a line for people, or where all lines are JSON, by an event."""
+        from pipeline.notify import on_stderr
+
+        if self.log(config)[0] != "json":
+            return on_stderr
+        return lambda notice: screen.event("notify.failed", notice=notice)
 
 
 def _one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> str | None:

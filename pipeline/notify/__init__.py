@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from functools import partial
@@ -33,26 +33,38 @@ __all__ = ["Event", "Told", "run_and_tell", "tell_published", "try_hooks"]
 PAGE_WITHIN_S = 5.0
 
 
+def on_stderr(notice: str) -> None:
+    """Complain of a hook in a line for people."""
+    with suppress(OSError):
+        sys.stderr.write(f"capillary-export: {notice}. The night is not affected.\n")
+
+
 def run_and_tell(
-    config: Config, path: Path, options: Options, screen: Screen, exit_code: Any
+    config: Config,
+    path: Path,
+    options: Options,
+    screen: Screen,
+    exit_code: Any,
+    complain: Callable[[str], None] = on_stderr,
 ) -> tuple[Result, list[str]]:
     """Tonight's export, and its hooks. `path` is the config's, `exit_code` gives a result's.
 
-    Gives the result and what went wrong with the hooks, in words. Raises what `run_night` raises, after telling it.
+    Gives the result and what went wrong with the hooks, in words; `complain` hears it, too. Raises what
+    `run_night` raises, after telling it.
     """
     try:
         result = run_night(config, options, screen)
     except BaseException as exc:
         if config.notify:
-            _tell_quietly(config, partial(_event_of_error, config, path, options, exc))
+            _tell_quietly(config, partial(_event_of_error, config, path, options, exc), complain)
         raise
-    return result, _tell_quietly(config, lambda: event_of_result(result, path, exit_code(result)))
+    return result, _tell_quietly(config, lambda: event_of_result(result, path, exit_code(result)), complain)
 
 
 def tell_published(config: Config, path: Path, manifest: Manifest, reason: str | None) -> list[str]:
     """Tell that a person has published a night. Gives what went wrong with the hooks."""
     folder = open_snapshots(config).where(manifest.snapshot)
-    return _tell_quietly(config, lambda: event_of_publish(manifest, folder, path, reason))
+    return _tell_quietly(config, lambda: event_of_publish(manifest, folder, path, reason), on_stderr)
 
 
 def try_hooks(config: Config, path: Path, on: EventName | None) -> list[Told]:
@@ -70,8 +82,8 @@ def _trial_page(email: object) -> bytes | None:
     return b"<!doctype html><title>Test</title><p>The morning page is attached here.</p>" if email else None
 
 
-def _tell_quietly(config: Config, make: Any) -> list[str]:
-    """Notices of hooks that failed, also on stderr. Whatever goes wrong here stays here."""
+def _tell_quietly(config: Config, make: Any, complain: Callable[[str], None]) -> list[str]:
+    """Notices of hooks that failed, each complained of. Whatever goes wrong here stays here."""
     notices: list[str] = []
     try:
         event = make() if config.notify else None
@@ -82,8 +94,7 @@ def _tell_quietly(config: Config, make: Any) -> list[str]:
     except Exception as exc:
         notices.append(f"notify: nobody was told, because of a bug ({type(exc).__name__}); please report it")
     for one in notices:
-        with suppress(OSError):
-            sys.stderr.write(f"capillary-export: {one}. The night is not affected.\n")
+        complain(one)
     return notices
 
 
