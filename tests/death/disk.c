@@ -59,6 +59,14 @@ static void *real(const char *name) {
   return found;
 }
 
+/* The log is the lock between processes, too: one that a fork shares with its parent would keep nobody out. */
+static void open_log(void) {
+  int opened = (int)syscall(SYS_openat, AT_FDCWD, getenv("DEATH_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  if (log_file >= 0) syscall(SYS_close, log_file);
+  log_file = fcntl(opened, F_DUPFD_CLOEXEC, 900); /* out of the program's way */
+  syscall(SYS_close, opened);
+}
+
 __attribute__((constructor)) static void begin(void) {
   const char *folder = getenv("DEATH_BELOW"), *at = getenv("DEATH_PAGE"), *log = getenv("DEATH_LOG");
   if (!folder || !at || !log) return;
@@ -70,9 +78,8 @@ __attribute__((constructor)) static void begin(void) {
   snprintf(below, sizeof below, "%s/", folder);
   below_length = strlen(below);
   snprintf(graves, sizeof graves, "%s", getenv("DEATH_GRAVES") ? getenv("DEATH_GRAVES") : "");
-  int opened = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-  log_file = fcntl(opened, F_DUPFD_CLOEXEC, 900); /* out of the program's way */
-  syscall(SYS_close, opened);
+  open_log();
+  pthread_atfork(NULL, NULL, open_log);
   page = mapped;
 }
 
