@@ -36,7 +36,7 @@ from pipeline.config import Config
 from pipeline.errors import StoppedError
 from pipeline.fetch import FetchJob, fetch
 from pipeline.fetch.client import Question
-from pipeline.normalize.helper import start
+from pipeline.normalize.helper import standing_by, start
 from pipeline.normalize.scribe import Job
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from pipeline.sandbox.judge import busiest
@@ -190,7 +190,8 @@ def fetch_for_a_while(case: Case, url: str, home: Path) -> tuple[float, Tally]:
         first_chunk=0,
         tables=[one.name for one in TABLES],
     )
-    process, sock = start(job, lock)
+    with standing_by():  # as `run` does
+        process, sock = start(job, lock)
     try:
         fetch(
             FetchJob(config, SecretStr("sandbox"), ["points"], sock, tally, stop_in_s=case.seconds),

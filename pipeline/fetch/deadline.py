@@ -46,7 +46,7 @@ class Deadlines:
 
     def begin(self) -> Deadline:
         """From now on, for the task that asks."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         deadline = Deadline(self, task)
         self._ends[deadline] = ends = self._loop.time() + self._timeout_s

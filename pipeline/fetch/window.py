@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,11 +157,27 @@ class Window:
         unsent = _count_until(before, self._on_the_way.unsent.values())
         if self.usual_s >= self.limit.per_s:  # an answer takes longer than the window: silence means nothing
             return unsent
-        unheard = (self._on_the_way.unheard, self._on_the_way.alone)
-        return unsent + sum(
-            _count_until(before, (call.turn_at for call in sent.values())) for sent in unheard
+        return (
+            unsent
+            + _count_sent(before, self._on_the_way.unheard)
+            + _count_sent(before, self._on_the_way.alone)
         )
 
 
 def _count_until(moment: float, ordered: Iterable[float]) -> int:
-    return sum(1 for _ in takewhile(moment.__ge__, ordered))
+    count = 0
+    for one in ordered:
+        if one > moment:
+            break
+        count += 1
+    return count
+
+
+def _count_sent(moment: float, sent: Mapping[int, Sent]) -> int:
+    """How many had their turns until then; for every turn of every call it is asked, and mostly there is none."""
+    count = 0
+    for call in sent.values():
+        if call.turn_at > moment:
+            break
+        count += 1
+    return count

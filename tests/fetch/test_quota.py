@@ -40,6 +40,17 @@ def test_at_least_99_percent_are_used_and_never_one_too_many(calls: int, per_s: 
     in_no_time(work(), late_s=0.001)
 
 
+def test_a_busy_loop_costs_a_limit_by_the_second_little() -> None:
+    """Every timer is 40 ms late, as beside other work: what is missed leaves at once, and no window is too full."""
+
+    async def work() -> None:
+        departures = await departures_of(Quota([Limit(3000, 1.0)], now), callers=400, seconds=4.0)
+        assert busiest(departures, 1.0) <= 3000
+        assert len(departures) >= 0.95 * 4 * 3000
+
+    in_no_time(work(), late_s=0.04)
+
+
 def test_several_limits_hold_at_once() -> None:
     """Per second, per minute and per hour: the tightest counts at any time, and none is broken."""
     limits = [Limit(20, 1.0), Limit(600, 60.0), Limit(9000, 3600.0)]
