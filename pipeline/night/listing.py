@@ -78,7 +78,8 @@ def _nothing_on_stdin() -> bool:
 def _not_listed(answered: Ints, reader: IdReader) -> Ints:
     """Answered before, but not in this reading. Keys of identifiers are listed by their positive half."""
     listed = reader.distinct
-    return np.array([one for one in answered.tolist() if abs(one) not in listed], np.int64)
+    both = zip(answered.tolist(), np.abs(answered).tolist(), strict=True)
+    return np.array([one for one, key in both if key not in listed], np.int64)
 
 
 def _check(reader: IdReader, config: IdsConfig) -> None:
