@@ -160,8 +160,8 @@ def case(
 READABLE = [
     # what is found again, the tables it stands in beside `customers`, how `rejects` says that the body was bent
     case("invalid-utf8", "till \ufffd\ufffd\ufffd(", bent="invalid UTF-8"),
-    case("lone-surrogate", "till \ufffd here", bent="JSON is malformed"),
-    case("nan", '"NaN"', {"loyalty"}, bent="JSON is malformed"),
+    case("lone-surrogate", "till \ufffd here", bent="JSON is malformed", marks=pytest.mark.long),
+    case("nan", '"NaN"', {"loyalty"}, bent="JSON is malformed", marks=pytest.mark.long),
     case("huge-number", "7" * 400, {"loyalty"}),
     case("tiny-number", "1E-999999999", {"loyalty"}),
     case("int-beyond-int64", "18446744073709551617", {"profiles"}),
@@ -196,6 +196,7 @@ def test_blocks_of_another_type_are_told_one_by_one(run: Run, quiet: Ended) -> N
     check_as_quiet(found, quiet, set(IDS) - found.hit)
 
 
+@pytest.mark.long
 def test_of_repeated_keys_the_last_counts(run: Run, quiet: Ended) -> None:
     """Blocks that come twice at the top of a body give the rows of their last."""
     found = run(f"duplicate-keys={SHARE}")
@@ -211,8 +212,8 @@ def test_of_repeated_keys_the_last_counts(run: Run, quiet: Ended) -> None:
     ("fault", "flags"),
     [
         ("deep-nesting", {}),  # 10,000 deep: no reader reaches the end
-        ("list-body", {}),
-        ("null-body", {}),
+        pytest.param("list-body", {}, marks=pytest.mark.long),
+        pytest.param("null-body", {}, marks=pytest.mark.long),
         ("invalid-json", {}),
         ("empty-200", {}),
         ("other-id", {}),

@@ -128,6 +128,7 @@ def test_a_night_counts_once_however_often_it_is_published(two_nights: Home) -> 
     assert applied[TWO.isoformat()] == read_ledger(two_nights.work / TWO.isoformat() / "parts").records
 
 
+@pytest.mark.long
 def test_a_held_night_counts_when_it_is_published(home: Home) -> None:
     """Not before."""
     home.write_ids(known_ids(10))
@@ -168,6 +169,7 @@ def test_what_no_journal_tells_comes_from_the_snapshot(two_nights: Home) -> None
     assert (after.answers == (after.body_hashes > 0)).all()
 
 
+@pytest.mark.long
 def test_the_snapshot_tells_only_of_those_whom_the_journals_forgot(two_nights: Home) -> None:
     """The first night's folder is gone: its answers come from the snapshot, the second's count once."""
     before = known(two_nights)
@@ -181,6 +183,7 @@ def test_the_snapshot_tells_only_of_those_whom_the_journals_forgot(two_nights: H
     assert (after.answers[old] == (after.body_hashes[old] > 0)).all()
 
 
+@pytest.mark.long
 def test_the_next_night_finds_no_gap_after_the_snapshot_has_told(two_nights: Home) -> None:
     """The file that a night writes then knows the forgotten nights, and goes on counting."""
     for name in ("known", ONE.isoformat(), TWO.isoformat()):
@@ -194,6 +197,7 @@ def test_the_next_night_finds_no_gap_after_the_snapshot_has_told(two_nights: Hom
     assert (found.knowledge.changes == 0).all()
 
 
+@pytest.mark.long
 def test_parts_of_an_older_version_are_read(two_nights: Home) -> None:
     """Without hashes and dates in `_calls` a night still tells who was seen when."""
     before = known(two_nights)
@@ -206,6 +210,7 @@ def test_parts_of_an_older_version_are_read(two_nights: Home) -> None:
     assert not after.answers.any()
 
 
+@pytest.mark.long
 def test_only_the_newest_files_stay(home: Home) -> None:
     """Three of them."""
     home.write_ids(known_ids(3))
@@ -270,6 +275,7 @@ def _mobiles(home: Home, count: int) -> list[str]:
     return sorted({row["value"] for row in rows if row["type"] == "mobile"})[:count]
 
 
+@pytest.mark.long
 def test_a_missing_folder_is_made_private(two_nights: Home) -> None:
     """IDs are nobody's business but the owner's."""
     assert Path(two_nights.work / "known").stat().st_mode & 0o077 == 0

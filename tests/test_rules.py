@@ -136,6 +136,7 @@ def test_rebuilt_tables_are_the_same_bytes_each_time(home: Home) -> None:
         assert bytes_of(home) == before
 
 
+@pytest.mark.long
 def test_a_rebuild_of_some_on_one_core_or_after_a_death_gives_the_same_bytes(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

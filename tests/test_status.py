@@ -116,6 +116,7 @@ def test_a_process_number_that_came_again_makes_no_dead_night_alive(home: Home) 
     assert states == [(True, "fetching"), (False, "interrupted")]
 
 
+@pytest.mark.long
 def test_another_command_at_work_is_no_running_night(home: Home) -> None:
     """`rollback` holds the workspace, too."""
     home.write_ids(known_ids(3))

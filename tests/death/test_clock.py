@@ -155,6 +155,7 @@ def test_answers_from_a_far_future_are_not_fresh_for_ever(home: Home, strict: Sa
     every_id_once(home)
 
 
+@pytest.mark.long
 def test_a_snapshot_made_after_the_clock_went_back_is_still_the_newest(home: Home, strict: Sandbox) -> None:
     """Names sort by time, and retention and rollback go by them: a clock that was ahead must not turn them around."""
     home.settings["output"] = {"keep_snapshots": 1, "grace": 0}

@@ -118,6 +118,7 @@ def test_a_rebuild_and_a_second_run_give_the_same_tables_and_make_no_call(
     assert snapshot.all_rows(home.export) == tables
 
 
+@pytest.mark.long
 def test_the_next_night_asks_again_and_the_last_good_rows_stay(
     tmp_path: Path, steady_sandbox: Sandbox, victims: list[int]
 ) -> None:

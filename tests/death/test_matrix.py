@@ -47,16 +47,16 @@ SHORT = [
     *[(FIRST, place, kill) for place in ("journal", "pointer")],
     (SECOND, "manifest", kill),
     (FIRST, "journal", tear),
-    (SECOND, "retention", twice),
     (FIRST, "journal", power(Loss.NAMES)),
     (SECOND, "pointer", power(Loss.BYTES)),
     (SECOND, "tables", failing(Mode.FAIL_FROM, errno.ENOSPC)),
-    (FIRST, "parts", failing(Mode.FAIL_ONCE, errno.EIO)),
 ]
 LONG = [
     *[(FIRST, place, kill) for place in ("parts", "tables")],
     *[(SECOND, place, kill) for place in ("journal", "retention")],
     (SECOND, "pointer", tear),
+    (FIRST, "parts", failing(Mode.FAIL_ONCE, errno.EIO)),
+    (SECOND, "retention", twice),
     (FIRST, "parts", twice),
     (FIRST, "journal", power(Loss.ZEROS)),
     (SECOND, "retention", power(Loss.SOME)),

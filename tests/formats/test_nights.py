@@ -172,6 +172,7 @@ def test_a_held_night_commits_nothing(
     capsys.readouterr()
 
 
+@pytest.mark.long
 def test_versions_go_with_their_snapshots(lakehouse: Home, kind: str) -> None:
     """As many stay as snapshots do, their files too; what ceased to be live within the grace stays besides."""
     lakehouse.settings["output"] |= {"keep_snapshots": 2}
@@ -193,6 +194,7 @@ def test_versions_go_with_their_snapshots(lakehouse: Home, kind: str) -> None:
     assert sorted(one.name for one in (top / "data").iterdir()) == [*names[2:], live(lakehouse)]
 
 
+@pytest.mark.long
 def test_manifests_that_nothing_refers_to_are_swept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Iceberg's own files of versions that are gone, and of commits that never came, but none that is young."""
     home.settings["output"] = {"url": "export", "format": "iceberg", "tables": ["customers"], "grace": 0}

@@ -90,6 +90,7 @@ def test_killed_at_every_commit_and_finished(lakehouse: Home, kind: str, sandbox
     assert calls_seen(sandbox) == calls
 
 
+@pytest.mark.long
 def test_the_next_night_goes_on_where_a_death_left_tables(lakehouse: Home, kind: str) -> None:
     """Tables left between two runs are brought to the live snapshot at the start, then to tonight's at its end."""
     go(lakehouse, ONE)
