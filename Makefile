@@ -56,10 +56,10 @@ demo: setup ## A whole night against the sandbox: 5,000 IDs to tables in about a
 	$(BIN)/capillary-export demo
 
 test: setup readers ## All tests but the long matrices (those run in their short form)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 test-long: setup readers warehouses ## All tests, with the rest of the matrices that the default run has in short (15 minutes)
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 3 -m ""
 
 azurite: .azurite/node_modules/azurite ## Azure's blob emulator from npm, for the tests that skip without it
 
@@ -91,7 +91,7 @@ crash-s3: setup ## kill -9 at 100 points of publishing into an S3 server, and of
 simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
 	$(BIN)/python -m bench.simulate
 
-bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (25 minutes)
+bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (20 minutes)
 	$(BIN)/python -m bench.run
 
 bench-quick: setup ## The same in small, in 3 minutes; prints only

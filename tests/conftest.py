@@ -30,7 +30,7 @@ sys.dont_write_bytecode = False
 
 # The same examples in every run: a change is judged by what it changed. `make fuzz` looks for new ones.
 settings.register_profile(
-    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "steady", max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("wild", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS", "steady"))

@@ -71,6 +71,7 @@ def test_run_prints_one_json_object_and_exits_0(home: Home) -> None:
     assert "fetching 50 of 50" in done.stderr
 
 
+@pytest.mark.long
 def test_run_again_says_that_there_is_nothing_to_do(home: Home) -> None:
     """A finished night exits 0 and says so."""
     home.write_ids(known_ids(10))

@@ -92,6 +92,7 @@ def test_two_identifiers_of_one_customer_give_one_customer(
     assert len(rows(export, "customers")) == 1
 
 
+@pytest.mark.long
 def test_deferred_identifiers_are_asked_by_the_next_run(
     home: Home, people: tuple[Sandbox, dict[str, dict[str, int]]]
 ) -> None:

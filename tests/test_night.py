@@ -152,6 +152,7 @@ def test_a_night_that_died_is_taken_along_by_the_next(home: Home, sandbox: Sandb
     assert found["outcomes"]["deferred"] == 0
 
 
+@pytest.mark.long
 def test_answers_older_than_fresh_for_are_asked_again(home: Home, sandbox: Sandbox) -> None:
     """A dead night's answers are taken along, but an ID is asked again when its answer is stale."""
     home.write_ids(known_ids(10))
@@ -184,6 +185,7 @@ def test_rebuilding_some_tables_leaves_the_others_as_they_are(home: Home) -> Non
     assert snapshot.manifest(home.export)["tables"] == before
 
 
+@pytest.mark.long
 def test_rebuilding_an_older_night_leaves_the_newer_one_live(home: Home) -> None:
     """Only `publish` moves the pointer back, and says that it does."""
     home.write_ids(known_ids(10))

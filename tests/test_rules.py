@@ -210,6 +210,7 @@ def test_changes_are_told_only_where_they_are_wanted(home: Home) -> None:
     assert not (found["folder"] / "changes").exists()
 
 
+@pytest.mark.long
 def test_the_documented_statements_bring_a_copy_up_to_date(
     home: Home, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

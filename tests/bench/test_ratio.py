@@ -7,7 +7,7 @@ import pytest
 from bench.night import NightRun, measure_night, measure_raw
 from bench.server import running_server
 
-CUSTOMERS = 6_000
+CUSTOMERS = 4_000
 PAIRS = 2
 START_UP_CUSTOMERS = 1
 MOST_TIMES_THE_RAW_LOOP = 8.0

@@ -61,6 +61,7 @@ def test_a_wrong_night_is_held(export: Export, tmp_path: Path, name: str) -> Non
     assert live < night.result.manifest.snapshot
 
 
+@pytest.mark.long
 def test_a_held_night_poisons_nothing_and_a_forced_one_counts_as_good(export: Export, tmp_path: Path) -> None:
     """Held: no history, and the next clean night passes. Forced: history, with the reason and what was out."""
     wrong = export.copy(tmp_path / "wrong")

@@ -107,20 +107,15 @@ class Far:
         return self.weed.pull(self.lake, into)
 
 
-@pytest.fixture(params=["delta", pytest.param("iceberg-sql", marks=pytest.mark.long), "iceberg-rest"])
+@pytest.fixture(
+    params=["iceberg-rest", *[pytest.param(one, marks=pytest.mark.long) for one in ("delta", "iceberg-sql")]]
+)
 def far(
     request: pytest.FixtureRequest, home: Home, lake: str, weed: Weed, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Far]:
     """Each format, Iceberg by both kinds of catalog."""
     monkeypatch.setenv("CATALOG_CREDENTIAL", "writer:writers-secret")
     yield Far(home, request.param, lake, weed)
-
-
-by_rest = pytest.mark.parametrize(
-    "far",
-    ["iceberg-rest", *[pytest.param(one, marks=pytest.mark.long) for one in ("delta", "iceberg-sql")]],
-    indirect=True,
-)
 
 
 def test_nights_in_a_bucket_are_the_snapshot_in_every_reader(far: Far, tmp_path: Path) -> None:
@@ -168,7 +163,6 @@ def test_duckdb_goes_by_the_rest_catalog(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@by_rest
 def test_a_death_in_a_bucket_is_finished(far: Far, sandbox: Sandbox) -> None:
     """kill -9 before and after each commit of a first night, one after the other; `run` finishes, nothing is twice."""
     kind = far.home.settings["output"]["format"]
@@ -190,7 +184,6 @@ def test_a_death_in_a_bucket_is_finished(far: Far, sandbox: Sandbox) -> None:
     assert calls_seen(sandbox) == calls
 
 
-@by_rest
 def test_a_store_that_goes_away_leaves_tables_behind(
     far: Far, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

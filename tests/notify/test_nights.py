@@ -71,6 +71,7 @@ def test_a_published_night_tells_its_account_and_where_its_page_lies(home: Home)
     assert Path(told["page"]).is_file()
 
 
+@pytest.mark.long
 def test_a_night_with_nothing_to_do_tells_nothing(home: Home) -> None:
     """The second `run` of a published night is no news."""
     with_webhook(home)
