@@ -91,7 +91,7 @@ crash-s3: setup ## kill -9 at 100 points of publishing into an S3 server, and of
 simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
 	$(BIN)/python -m bench.simulate
 
-bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (20 minutes)
+bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (15 minutes)
 	$(BIN)/python -m bench.run
 
 bench-quick: setup ## The same in small, in 3 minutes; prints only
