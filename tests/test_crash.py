@@ -75,6 +75,7 @@ def quiet(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_killed_at_random_points_a_night_ends_like_a_quiet_one(
     tmp_path: Path, steady_sandbox: Sandbox, quiet: tuple[dict[str, list[str]], float]
 ) -> None:

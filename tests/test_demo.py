@@ -71,6 +71,7 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
+@pytest.mark.long
 def test_a_strangers_module_in_the_current_folder_is_not_taken_for_pythons(tmp_path: Path) -> None:
     """Cron may start us anywhere: the second process looks where we are installed, not where it stands."""
     (tmp_path / "json.py").write_text("raise SystemExit('not the json you wanted')")

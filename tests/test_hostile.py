@@ -166,7 +166,7 @@ READABLE = [
     case("tiny-number", "1E-999999999", {"loyalty"}),
     case("int-beyond-int64", "18446744073709551617", {"profiles"}),
     case("deep-nesting:400", '"deep":' + "[" * 400 + "]" * 400),
-    case("huge-body:2MB", "x" * 2_000_000),
+    case("huge-body:2MB", "x" * 2_000_000, marks=pytest.mark.long),
 ]
 
 

@@ -113,6 +113,7 @@ def test_lost_or_damaged_files_are_made_again(two_nights: Home, kept: int, damag
     assert len(known(two_nights).customer_ids) == 50
 
 
+@pytest.mark.long
 def test_a_night_counts_once_however_often_it_is_published(two_nights: Home) -> None:
     """Rebuilt, and published again with more answers: its answers count once, the new ones too."""
     before = columns(known(two_nights))
@@ -140,6 +141,7 @@ def test_a_held_night_counts_when_it_is_published(home: Home) -> None:
     assert len(known(home).customer_ids) == 20
 
 
+@pytest.mark.long
 def test_a_night_taken_along_counts_with_the_one_that_took_it(home: Home) -> None:
     """Even one that was published once, and died when it went on: its calls are in the taker's journal."""
     home.write_ids(known_ids(10))

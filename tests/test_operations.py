@@ -164,6 +164,7 @@ def test_customers_that_did_not_come_back_are_the_first_to_be_asked(home: Home) 
     assert asked == set(first)
 
 
+@pytest.mark.long
 def test_a_lost_workspace_costs_no_rows(home: Home) -> None:
     """The next night is merged upon the snapshot."""
     two_nights(home)

@@ -118,6 +118,7 @@ def test_the_calendar_and_the_reserve_are_in_the_plan(home: Home) -> None:
     assert plan_of(home).seconds_needed == pytest.approx(whole.seconds_needed / 10)
 
 
+@pytest.mark.long
 def test_calls_of_a_killed_start_count_against_the_quota(home: Home, sandbox: Sandbox) -> None:
     """kill -9 takes the calls that were not durable yet; started again at once, no window holds one too many."""
     home.settings["quota"]["limits"] = [{"calls": 60, "per_s": 4}]

@@ -163,6 +163,7 @@ def test_duckdb_goes_by_the_rest_catalog(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_a_death_in_a_bucket_is_finished(far: Far, sandbox: Sandbox) -> None:
     """kill -9 before and after each commit of a first night, one after the other; `run` finishes, nothing is twice."""
     kind = far.home.settings["output"]["format"]
