@@ -10,9 +10,10 @@ from bench.server import running_server
 CUSTOMERS = 4_000
 PAIRS = 2
 START_UP_CUSTOMERS = 1
-MOST_TIMES_THE_RAW_LOOP = 5.5
+MOST_TIMES_THE_RAW_LOOP = 6.5
 """CPU of a customer in a night, all processes, to CPU of a request in a raw loop, both without start-up. It was 3.2
-(3.0–3.4) when this was written; the bound is 1.7 times that. Lower it when the night gets faster."""
+(3.0–3.4) when this was written; the bound is twice that, for two other workers share the machine.
+Lower it when the night gets faster."""
 
 
 @pytest.mark.slow
