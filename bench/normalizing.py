@@ -108,30 +108,31 @@ def _collect(records: list[Record], collector: Collector, stages: Stages) -> Non
     stages.note("typed columns", typing)
 
 
-def _whole(records: list[Record], normalizer: ChunkNormalizer, parts: Path, stages: Stages) -> None:
+def _whole(records: list[Record], normalizer: ChunkNormalizer, stages: Stages) -> None:
     began = time.process_time()
     with stages.timed("all but the parts: hash, decode, flatten, type"):
         for record in records:
             normalizer.add(record, 0)
     with stages.timed("parts: Parquet, written and synced"):
-        normalizer.write(parts, 0)
+        normalizer.write(0)
     stages.note("**a chunk normalized**", time.process_time() - began)
 
 
 def measure(records: list[Record], rounds: int) -> Stages:
     """All stages, so many times."""
     stages = Stages()
-    collector, normalizer = Collector(TABLES, OPTIONS), ChunkNormalizer(TABLES, OPTIONS)
+    collector = Collector(TABLES, OPTIONS)
     steps: list[Callable[[], None]] = [
         lambda: _journal(records, stages),
         lambda: _hash(records, stages),
         lambda: _collect(records, collector, stages),
     ]
     with tempfile.TemporaryDirectory(prefix="bench-") as home:
+        normalizer = ChunkNormalizer(TABLES, OPTIONS, Path(home))
         for _ in range(rounds):
             for step in steps:
                 step()
-            _whole(records, normalizer, Path(home), stages)
+            _whole(records, normalizer, stages)
     return stages
 
 

@@ -124,6 +124,7 @@ def next_chunk(night: Night) -> int:
 def normalize_what_is_left(night: Night) -> int:
     """Parts of chunks that a death left without. Gives how many answers had to be set aside."""
     _forget_parts_without_chunk(night.folder)
+    _forget_half_parts(night.folder)
     missing = chunks_without_parts(night.folder.journal, night.folder.parts)
     if not missing:
         return 0
@@ -144,6 +145,12 @@ def _forget_parts_without_chunk(folder: NightFolder) -> None:
     for path in calls_first:
         if journal.chunk_number(path) not in numbers:
             path.unlink(missing_ok=True)
+
+
+def _forget_half_parts(folder: NightFolder) -> None:
+    """What a death left of parts that had no name yet: nobody writes any now."""
+    for path in folder.parts.glob("*/.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def mend(night: Night, death: HelperError) -> None:

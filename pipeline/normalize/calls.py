@@ -38,12 +38,18 @@ _NOTHING = _About()
 
 
 class Calls:
-    """Every record of a chunk, in order."""
+    """Every record of a chunk, in order, a group of them at a time."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[Any, ...]] = []
+        self.before = 0  # how many were handed out
 
     def __len__(self) -> int:
+        return self.before + len(self._rows)
+
+    @property
+    def waiting(self) -> int:
+        """How many are not handed out yet."""
         return len(self._rows)
 
     def add(self, record: Record, body_hash: int) -> None:
@@ -51,15 +57,16 @@ class Calls:
         *numbers, meta, body = record
         self._rows.append((*numbers, len(body), body_hash, meta))
 
-    def parts(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.Table, pa.Table]:
-        """The list of calls, and the rows of `outcomes`. `next_dates` has a day for each call."""
+    def drain(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.Table, pa.Table]:
+        """Hand out those that wait: the list of calls, and the rows of `outcomes`. `next_dates` has a day for each."""
         columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * (len(_NUMBERS) + 1)
         types = {"body_hash": np.uint64}
         told = {
             name: np.array(column, types.get(name, np.int64))
             for name, column in zip(_NUMBERS, columns, strict=False)
         }
-        told[RECORD] = np.arange(len(self), dtype=np.int64) + (chunk << RECORD_BITS)
+        told[RECORD] = np.arange(self.before, len(self), dtype=np.int64) + (chunk << RECORD_BITS)
+        self.before, self._rows = len(self), []
         calls: dict[str, Any] = {**told, "next_date": next_dates}
         arrays = [pa.array(calls[field.name]).cast(field.type) for field in CALLS_SCHEMA]
         return pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, columns[-1], night)

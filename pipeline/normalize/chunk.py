@@ -19,15 +19,18 @@ from pipeline.jsontext import Blocks, Decoded, Json, UnreadableError, blocks_of,
 from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.calls import Calls, answered_id
 from pipeline.normalize.next_dates import next_dates
+from pipeline.normalize.parts import PartFiles
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record, chunk_number, read_chunk
 from pipeline.store.ledger import CALLS, RECORD_BITS
-from pipeline.store.parquet import write_part
 
 _HAVE_DATA = frozenset(int(outcome) for outcome in Outcome if outcome.has_data)
 BATCH_RECORDS = 512
 BATCH_BYTES = 16 << 20
 """So many answers, or so many bytes of them, are kept as Python objects before they become Arrow."""
+GROUP_RECORDS = 2_048
+GROUP_BYTES = 32 << 20
+"""So many answers, or so many bytes of them, are kept as Arrow before they go into the parts, a row group each."""
 
 _UNKNOWN_COLUMNS: dict[str, pa.DataType] = {
     "path": pa.string(),
@@ -41,8 +44,10 @@ UNKNOWN_PART_SCHEMA = pa.schema(_UNKNOWN_COLUMNS)
 
 @dataclass
 class _Gathered:
-    """What a chunk has given so far, as Arrow."""
+    """What a group of a chunk's answers has given, as Arrow."""
 
+    answers: int = 0
+    body_bytes: int = 0
     batches: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     unknown: dict[tuple[str, str], UnknownField] = field(default_factory=dict)
@@ -60,16 +65,20 @@ class _Gathered:
 
 
 class ChunkNormalizer:
-    """Takes a chunk's records in order; `write` makes its parts and is ready for the next chunk."""
+    """Takes the records of a chunk in order and writes its parts meanwhile; `write` ends them. Then the next may come.
 
-    def __init__(self, tables: Sequence[Table], options: Options) -> None:
-        self._tables = {table.name: table for table in tables}
+    `parts` is the folder where they go.
+    """
+
+    def __init__(self, tables: Sequence[Table], options: Options, parts: Path) -> None:
+        self.parts = parts
         self._options = options
         self._collector = Collector(tables, options)
         self._start()
 
     def _start(self) -> None:
         self._gathered = _Gathered()
+        self._files: PartFiles | None = None  # open from the first group on
         self._calls = Calls()
         self._waiting = self._waiting_bytes = 0
         self._pages: list[bytes] = []  # of the answer whose record comes next
@@ -89,6 +98,8 @@ class ChunkNormalizer:
         if record.outcome in _HAVE_DATA:
             hashed = self._flatten(record, number)
         self._calls.add(record, hashed)
+        if self._gathered.answers >= GROUP_RECORDS or self._gathered.body_bytes >= GROUP_BYTES:
+            self._put_down(chunk)
         if record.outcome == Outcome.PAGE:
             self._pages.append(record.body)
         elif record.outcome != Outcome.RETRIED:
@@ -116,19 +127,27 @@ class ChunkNormalizer:
 
     def _to_arrow(self) -> None:
         self._gathered.take(self._collector.drain())
+        self._gathered.answers += self._waiting
+        self._gathered.body_bytes += self._waiting_bytes
         self._waiting = self._waiting_bytes = 0
 
-    def write(self, parts: Path, chunk: int) -> None:
-        """Write the chunk's parts. Written twice, they replace themselves."""
+    def write(self, chunk: int) -> None:
+        """End the chunk's parts. Written twice, they replace themselves."""
         self._to_arrow()
-        for name, table in self._all_parts(chunk):
-            write_part(parts / name / f"chunk-{chunk:05d}.parquet", table)
+        self._put_down(chunk).finish(last=CALLS)
         self._start()
 
-    def _all_parts(self, chunk: int) -> Iterable[tuple[str, pa.Table]]:
-        """The last is the list of calls. What was written is let go: the next table takes its place in memory."""
-        night, batches = self._options.night, self._gathered.batches
-        calls, outcomes = self._calls.parts(chunk, next_dates(batches, len(self._calls)), night)
+    def _put_down(self, chunk: int) -> PartFiles:
+        """What was gathered goes into the parts; what was written is let go, and the next table takes its place."""
+        files = self._files = self._files or PartFiles(self.parts, chunk)
+        for name, table in self._group(chunk):
+            files.add(name, table)
+        self._gathered = _Gathered()
+        return files
+
+    def _group(self, chunk: int) -> Iterable[tuple[str, pa.Table]]:
+        night, batches, calls = self._options.night, self._gathered.batches, self._calls
+        told, outcomes = calls.drain(chunk, next_dates(batches, calls.waiting, calls.before), night)
         for name in list(batches):
             table = pa.Table.from_batches(batches.pop(name))
             yield name, table
@@ -138,15 +157,15 @@ class ChunkNormalizer:
             yield accounts.UNKNOWN_FIELDS.name, _unknown_part(self._gathered.unknown)
         if len(outcomes):
             yield accounts.OUTCOMES.name, outcomes
-        yield CALLS, calls
+        yield CALLS, told
 
 
-def normalize_chunk(path: Path, parts: Path, normalizer: ChunkNormalizer) -> None:
+def normalize_chunk(path: Path, normalizer: ChunkNormalizer) -> None:
     """Make the parts of a sealed chunk."""
     chunk = chunk_number(path)
     for record in read_chunk(path):
         normalizer.add(record, chunk)
-    normalizer.write(parts, chunk)
+    normalizer.write(chunk)
 
 
 def _decoded(customer_id: int, body: bytes, top: Blocks | None) -> Decoded:

@@ -181,19 +181,19 @@ class Fence:
 
     def _work(self, chunk: Path, first: int, end: int | None) -> dict[str, object]:
         """In the child: the chunk's parts; or, of a part of it, parts that nobody reads."""
-        normalizer = self._normalizer
+        normalizer, is_whole = self._normalizer, end is None
+        if not is_whole:
+            normalizer.parts = self._job.parts.parent / "trial"
         aside = {(one.customer_id, one.fetched_at): one for one in self._aside}
         for place, records in enumerate(_by_answer(chunk)):
             if first <= place and (end is None or place < end):
                 _add_all(normalizer, records, aside, chunk_number(chunk))
-        is_whole = end is None
         if is_whole:  # a table that only the answers set aside had rows for
             for old in self._job.parts.glob(f"*/chunk-{chunk_number(chunk):05d}.parquet"):
                 old.unlink()
-        parts = self._job.parts if is_whole else self._job.parts.parent / "trial"
-        normalizer.write(parts, chunk_number(chunk))
+        normalizer.write(chunk_number(chunk))
         if not is_whole:
-            shutil.rmtree(parts, ignore_errors=True)
+            shutil.rmtree(normalizer.parts, ignore_errors=True)
         return {"learned": list(normalizer.learned)}
 
     def _culprits(self, chunk: Path, first: int, end: int, reason: str) -> Iterator[SetAside]:

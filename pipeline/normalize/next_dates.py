@@ -29,8 +29,8 @@ _LAST_DAY = np.iinfo(np.int32).max
 Ints = npt.NDArray[Any]
 
 
-def next_dates(batches: Mapping[str, Sequence[pa.RecordBatch]], calls: int) -> Ints:
-    """For each of a chunk's `calls`, days since 1970 of the first expiry to come after it; 0: none.
+def next_dates(batches: Mapping[str, Sequence[pa.RecordBatch]], calls: int, first: int = 0) -> Ints:
+    """For each of a chunk's `calls` from the `first` on, days since 1970 of the first expiry to come after it; 0: none.
 
     A calendar day still to come is one that had not ended (in UTC) when the answer came.
     """
@@ -38,6 +38,7 @@ def next_dates(batches: Mapping[str, Sequence[pa.RecordBatch]], calls: int) -> I
     for table, columns in EXPIRIES.items():
         for batch in batches.get(table, ()):
             places = batch.column(RECORD).to_numpy() & ((1 << RECORD_BITS) - 1)
+            places -= first
             for name in columns:
                 days = _days_to_come(batch.column(name), batch.column("_fetched_at"))
                 np.minimum.at(found, places, days)

@@ -59,7 +59,7 @@ class Job(msgspec.Struct, kw_only=True):
         """The normalizer for the wanted tables."""
         wanted = [table for table in TABLES if table.name in self.tables]
         zone = ZoneInfo(self.zone) if self.zone else None
-        return ChunkNormalizer(wanted, Options(self.night, zone, self.keep_offsets))
+        return ChunkNormalizer(wanted, Options(self.night, zone, self.keep_offsets), self.parts)
 
 
 class Scribe:
@@ -106,7 +106,7 @@ class Scribe:
     def _end_chunk(self) -> None:
         if self._chunk is not None:
             self._chunk.seal()
-            self._normalizer.write(self._job.parts, self._chunk.number)
+            self._normalizer.write(self._chunk.number)
             about = {"chunk": self._chunk.number, "records": self._chunk.records}
             self._say(sealed={**about, "raw_bytes": self._chunk.raw_bytes})
             self._chunk = None

@@ -17,23 +17,27 @@ PART_ROW_GROUP_ROWS = 64 << 10
 
 
 def write_part(path: Path, table: pa.Table) -> None:
-    """A chunk's rows for one table, a row group per 64k rows; the file appears whole or not at all.
+    """Some rows as a part, a row group per 64k rows; the file appears whole or not at all."""
+    with replacing(path) as temporary, part_writer(temporary, table.schema) as writer:
+        writer.write_table(table, PART_ROW_GROUP_ROWS)
 
-    It is read once, soon, and whole: quick to write and to read rather than small, without statistics.
+
+def part_writer(where: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a chunk's rows for one table.
+
+    They are read once, soon, and whole: quick to write and to read rather than small, without statistics.
     """
-    with replacing(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="lz4",
-            use_dictionary=False,
-            column_encoding={
-                field.name: "DELTA_BINARY_PACKED" for field in table.schema if pa.types.is_int64(field.type)
-            },
-            write_statistics=False,
-            row_group_size=PART_ROW_GROUP_ROWS,
-            write_page_checksum=True,
-        )
+    return pq.ParquetWriter(
+        where,
+        schema,
+        compression="lz4",
+        use_dictionary=False,
+        column_encoding={
+            field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_int64(field.type)
+        },
+        write_statistics=False,
+        write_page_checksum=True,
+    )
 
 
 def read_batches(

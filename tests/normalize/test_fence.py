@@ -80,8 +80,9 @@ def parts_of(folder: Path) -> dict[str, bytes]:
 def expected(job: Job, folder: Path, chunks: Sequence[Path]) -> dict[str, bytes]:
     """The parts as one process makes them, one chunk after the other."""
     normalizer = job.normalizer()
+    normalizer.parts = folder
     for chunk in chunks:
-        normalize_chunk(chunk, folder, normalizer)
+        normalize_chunk(chunk, normalizer)
     return parts_of(folder)
 
 

@@ -23,7 +23,7 @@ FETCHED = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 
 def calls_of(tmp_path: Path, *documents: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of `_calls` for a chunk with these answers, each after a call that was made in vain."""
-    normalizer = ChunkNormalizer(TABLES, Options(date(2026, 11, 21)))
+    normalizer = ChunkNormalizer(TABLES, Options(date(2026, 11, 21)), tmp_path)
     at = int(FETCHED.timestamp() * 1e6)
     for number, document in enumerate(documents, 1):
         for outcome, body in (
@@ -31,7 +31,7 @@ def calls_of(tmp_path: Path, *documents: dict[str, Any]) -> list[dict[str, Any]]
             (Outcome.EXPORTED, json.dumps({"id": number} | document).encode()),
         ):
             normalizer.add(Record(number, at, 0, 0, 1000, 1, 1, 200, int(outcome), b"", body), 3)
-    normalizer.write(tmp_path, 3)
+    normalizer.write(3)
     return [
         row for batch in read_batches(tmp_path / CALLS / "chunk-00003.parquet") for row in batch.to_pylist()
     ]

@@ -91,7 +91,7 @@ def test_parts_and_journal_together_give_the_account_at_any_moment(
 ) -> None:
     """Chunks with parts, chunks without, the open one with its torn tail: read again and again while they change."""
     folder = NightFolder(tmp_path / "night", NIGHT).make()
-    normalizer = ChunkNormalizer(TABLES, Options(night=NIGHT))
+    normalizer = ChunkNormalizer(TABLES, Options(night=NIGHT), folder.parts)
     night = NightCalls(folder, BEGAN)
     sealed = []
     for path in journalled(folder, calls):
@@ -99,7 +99,7 @@ def test_parts_and_journal_together_give_the_account_at_any_moment(
         check(night.refresh(), calls[: len(sealed) * PER_CHUNK])
     check(night.refresh(), calls)
     for path in sealed:
-        normalize_chunk(path, folder.parts, normalizer)
+        normalize_chunk(path, normalizer)
         check(night.refresh(), calls)
         check(NightCalls(folder, BEGAN).refresh(), calls)
 
@@ -107,9 +107,9 @@ def test_parts_and_journal_together_give_the_account_at_any_moment(
 def test_the_account_is_the_ledgers(calls: list[Record], tmp_path: Path) -> None:
     """The page and the manifest count the same way, repeats and all."""
     folder = NightFolder(tmp_path / "night", NIGHT).make()
-    normalizer = ChunkNormalizer(TABLES, Options(night=NIGHT))
+    normalizer = ChunkNormalizer(TABLES, Options(night=NIGHT), folder.parts)
     for path in journalled(folder, calls):
-        normalize_chunk(path, folder.parts, normalizer)
+        normalize_chunk(path, normalizer)
     (folder.journal / f"chunk-{CHUNKS - 1:05d}.open").unlink()
     ledger, sums = read_ledger(folder.parts), NightCalls(folder, BEGAN).refresh()
     account = sums.account()

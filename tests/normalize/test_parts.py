@@ -1,0 +1,103 @@
+"""A chunk's parts, written while the chunk is read: the rows of all groups, all names at the end, or none."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.blocks import TABLES
+from pipeline.blocks.collect import Options
+from pipeline.errors import StorageError
+from pipeline.normalize import chunk, parts
+from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.normalize.parts import PartFiles
+from pipeline.outcome import Outcome
+from pipeline.store.journal import Record
+from pipeline.store.ledger import CALLS
+
+OPTIONS = Options(date(2026, 11, 22))
+ROWS = pa.table({"customer_id": [1, 2]})
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def records(answers: int) -> list[Record]:
+    """Answers with an unknown key, a value that fits nowhere, an expiry, and calls in vain between them."""
+    body = (
+        b'{"id":%d,"profiles":[{"firstName":"a","new":1}],"loyaltyInfo":{"lifetimePurchases":"much"},'
+        b'"pointsSummary":{"slabExpiryDate":"2027-01-%02dT00:00:00Z"},"warnings":[]}'
+    )
+    found = []
+    for number in range(1, answers + 1):
+        found.append(Record(number, number, 0, 0, 1, 1, 1, 500, int(Outcome.RETRIED), b"", b""))
+        told = body % (number, number)
+        found.append(Record(number, number, 0, 0, 1, 1, 1, 200, int(Outcome.EXPORTED), b"", told))
+    return found
+
+
+def normalized(folder: Path, answers: int) -> dict[str, pa.Table]:
+    """All parts of a chunk."""
+    normalizer = ChunkNormalizer(TABLES, OPTIONS, folder)
+    for record in records(answers):
+        normalizer.add(record, 3)
+    normalizer.write(3)
+    return {path.parent.name: pq.read_table(path) for path in folder.glob("*/*.parquet")}
+
+
+@pytest.mark.parametrize("answers", [0, 4, 23, 25])
+def test_the_groups_of_a_chunk_have_the_rows_of_the_whole(
+    answers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five answers a group, or all in one: the same rows in the same order, dates and record numbers included."""
+    whole = normalized(tmp_path / "whole", answers)
+    monkeypatch.setattr(chunk, "BATCH_RECORDS", 5)
+    monkeypatch.setattr(chunk, "GROUP_RECORDS", 5)
+    grouped = normalized(tmp_path / "grouped", answers)
+    assert {"rejects", "unknown_fields", "outcomes", CALLS, "points_summary"} <= set(whole) or not answers
+    assert grouped.keys() == whole.keys()
+    assert all(grouped[name].equals(whole[name]) for name in whole)
+    path = tmp_path / "grouped" / CALLS / "chunk-00003.parquet"
+    assert pq.ParquetFile(path).metadata.num_row_groups == -(-answers // 5)
+
+
+def test_nothing_has_a_name_before_all_is_there(tmp_path: Path) -> None:
+    """Until the end the parts are hidden; then all are there."""
+    files = PartFiles(tmp_path, 0)
+    for table in ("customers", CALLS):
+        files.add(table, ROWS)
+    assert not list(tmp_path.glob("*/*.parquet"))
+    files.finish(last=CALLS)
+    assert files_in(tmp_path) == {"customers/chunk-00000.parquet", f"{CALLS}/chunk-00000.parquet"}
+
+
+def test_the_list_of_calls_is_named_when_all_others_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Syncs in order: all other files, their folders, then the list of calls and its folder."""
+    synced: list[str] = []
+    monkeypatch.setattr(parts, "sync_file", lambda path: synced.append(f"file of {path.parent.name}"))
+    monkeypatch.setattr(parts, "sync_folder", lambda path: synced.append(f"folder {path.name}"))
+    files = PartFiles(tmp_path, 0)
+    for table in (CALLS, "customers", "cards"):
+        files.add(table, ROWS)
+    files.finish(last=CALLS)
+    others = ["file of customers", "file of cards", "folder customers", "folder cards"]
+    assert synced == [*others, f"file of {CALLS}", f"folder {CALLS}"]
+
+
+def test_after_an_error_nothing_is_left(tmp_path: Path) -> None:
+    """Something stands where the part of a table should lie: the error names it, and no hidden file takes up room."""
+    (tmp_path / "cards" / "chunk-00000.parquet").mkdir(parents=True)
+    files = PartFiles(tmp_path, 0)
+    for table in ("customers", "cards", CALLS):
+        files.add(table, ROWS)
+    with pytest.raises(StorageError, match="cards"):
+        files.finish(last=CALLS)
+    assert not [name for name in files_in(tmp_path) if name.endswith(".tmp")]
+    assert not (tmp_path / CALLS / "chunk-00000.parquet").exists()
