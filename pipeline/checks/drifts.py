@@ -26,6 +26,7 @@ from pipeline.checks.levels import (
     share,
 )
 from pipeline.checks.sample import Ints, ids_of
+from pipeline.checks.whole import repeated_keys
 
 _QUARTER_HOUR_US = 15 * 60 * 10**6
 _MOST_ZONE_QUARTERS = 14 * 4
@@ -37,9 +38,12 @@ _OF_A_NIGHT = frozenset({"latest"})
 """What is no customer's, but the night's."""
 
 
-def drifts_of(table: str, before: pa.Table, after: pa.Table, customers: int, night: date) -> Levels:
-    """A table's moves, of the same `customers` before and after."""
-    old, new = (levels_of(table, rows, customers, night) for rows in (before, after))
+def drifts_of(
+    table: str, before: pa.Table, after: pa.Table, customers: int, night: date, levels: Levels | None = None
+) -> Levels:
+    """A table's moves, of the same `customers` before and after. `levels` are those of `after`, where known."""
+    old = levels_of(table, before, customers, night)
+    new = levels_of(table, after, customers, night) if levels is None else levels
     checks = {*old, *new} - _OF_A_NIGHT
     found = {check: _moved(old.get(check, {}), new.get(check, {}), check) for check in checks}
     for check, about, value, behind in _row_by_row(before, after):
@@ -79,10 +83,25 @@ def _row_by_row(before: pa.Table, after: pa.Table) -> Iterator[tuple[str, str, f
 
 def _paired(before: pa.Table, after: pa.Table, key: list[str]) -> tuple[pa.Table, pa.Table]:
     """The rows that both have, side by side."""
+    if _has_same_keys(before, after, key):
+        return before, after
     left = before.select(key).append_column("was", pa.array(np.arange(before.num_rows)))
     right = after.select(key).append_column("now", pa.array(np.arange(after.num_rows)))
     both = left.join(right, key, join_type="inner", use_threads=False).sort_by("now")
-    return before.take(both["was"]), after.take(both["now"])
+    return _taken(before, both["was"]), _taken(after, both["now"])
+
+
+def _has_same_keys(before: pa.Table, after: pa.Table, key: list[str]) -> bool:
+    """Whether row for row has the same key, each once; a key with a null in it is nobody's."""
+    keys = after.select(key)
+    has_nulls = any(column.null_count for column in keys.columns)
+    return not has_nulls and bool(before.select(key).equals(keys)) and not repeated_keys(after)
+
+
+def _taken(rows: pa.Table, at: pa.ChunkedArray[Any]) -> pa.Table:
+    """The rows at these places; where that are all in order, the same table."""
+    is_all = len(at) == rows.num_rows and np.array_equal(at.to_numpy(), np.arange(rows.num_rows))
+    return rows if is_all else rows.take(at)
 
 
 def _new_values(before: pa.Table, after: pa.Table, name: str) -> Iterator[tuple[str, str, float, int]]:
@@ -101,8 +120,9 @@ def _column_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, i
     differs: Any = pc.fill_null(pc.not_equal(was, now), False)
     came_or_went = pc.not_equal(was.is_null(), now.is_null())
     yield "changed", share(pc.or_(differs, came_or_went)), how_many(ids)
-    both = pc.and_(was.is_valid(), now.is_valid())
-    was, now, ids = was.filter(both), now.filter(both), ids[np.asarray(both)]
+    if was.null_count or now.null_count:
+        both = pc.and_(was.is_valid(), now.is_valid())
+        was, now, ids = was.filter(both), now.filter(both), ids[np.asarray(both)]
     if not len(was):
         return
     if pa.types.is_decimal(was.type) or is_moment(was.type):

@@ -69,12 +69,14 @@ def levels_of(table: str, rows: pa.Table, customers: int, night: date) -> Levels
     if not rows.num_rows:
         return found
     ids = ids_of(rows)
+    all_of_them = how_many(ids)
     for name in columns_with_answers(rows):
         if (newest := _latest(rows, name, night)) is not None:
             found.setdefault("latest", {})[f"{table}.{name}"] = newest
-        behind = {False: how_many(ids), True: how_many(ids, rows[name].is_valid())}
+        filled = how_many(ids, rows[name].is_valid()) if rows[name].null_count else all_of_them
         for check, about, value in _column_levels(rows, name, night):
-            found.setdefault(check, {})[f"{table}.{name}{about}"] = (value, behind[check != "nulls"])
+            behind = all_of_them if check == "nulls" else filled
+            found.setdefault(check, {})[f"{table}.{name}{about}"] = (value, behind)
     return found
 
 
@@ -103,7 +105,8 @@ def _column_levels(rows: pa.Table, name: str, night: date) -> Iterator[tuple[str
 
 def _text_levels(filled: pa.Array[Any], is_public: bool) -> Iterator[tuple[str, str, float]]:
     counts: Any = pc.value_counts(filled)
-    yield "blanks", "", share(equals(pc.utf8_trim_whitespace(filled), ""))
+    is_blank = equals(pc.utf8_trim_whitespace(counts.field("values")), "")
+    yield "blanks", "", int(pc.sum(counts.field("counts").filter(is_blank)).as_py() or 0) / len(filled)
     yield "distinct", "", float(np.log10(len(counts) / len(filled)))
     if is_public and is_short_list(len(counts), len(filled)):
         for one in counts.to_pylist():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ FilesOf = Callable[[str], Iterable[Path]]
 CUSTOMERS, OUTCOMES = "customers", "outcomes"
 _ACCOUNTS = frozenset({OUTCOMES, "rejects", "rejected_ids", "unknown_fields"})
 _GONE = ("absent", "deleted", "merged")
+RELEASED_BYTES = 16 << 20
+"""After a table of so many bytes its memory goes back to the system; of smaller ones the next table takes it over."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,13 @@ def measure(tonight: Tonight) -> Measured:
     known = sampled_rows(tonight.files_before(CUSTOMERS), sample)
     numbers, matched = _begin(tonight, of_night(customers, tonight.night), known)
     measured = Measured(numbers)
-    for table in tonight.tables:
-        rows = sampled_rows(tonight.files(table), sample)
-        if rows is not None:
-            measured.repeated[table] = repeated_keys(rows)
-            measured.orphans[table] = orphans(rows, ids_of(customers))
-            _add_table(numbers, table, (sampled_rows(tonight.files_before(table), sample), rows), matched)
-            del rows
+    for table, before, rows in _read_ahead(tonight, sample):
+        measured.repeated[table] = repeated_keys(rows)
+        measured.orphans[table] = orphans(rows, ids_of(customers))
+        _add_table(numbers, table, (before, rows), matched)
+        is_large = rows.nbytes >= RELEASED_BYTES
+        del before, rows
+        if is_large:
             pa.default_memory_pool().release_unused()
     _add_accounts(numbers, tonight, sample, known)
     by_day, out_of_order = ages(tonight.files(CUSTOMERS), tonight.night)
@@ -84,6 +87,23 @@ def measure(tonight: Tonight) -> Measured:
         tonight.night - timedelta(days=days): int(by_day[days]) for days in np.flatnonzero(by_day).tolist()
     }
     return measured
+
+
+def _read_ahead(tonight: Tonight, sample: Sample) -> Iterator[tuple[str, pa.Table | None, pa.Table]]:
+    """Each table's rows, before (if there were) and tonight. While one is looked at, the next one is read."""
+
+    def read(table: str) -> tuple[str, pa.Table | None, pa.Table | None]:
+        rows = sampled_rows(tonight.files(table), sample)
+        before = None if rows is None else sampled_rows(tonight.files_before(table), sample)
+        return table, before, rows
+
+    with ThreadPoolExecutor(1, "sample") as reader:
+        under_way: Future[tuple[str, pa.Table | None, pa.Table | None]] | None = None
+        for name in [*tonight.tables, None]:
+            found = under_way.result() if under_way else None
+            under_way = reader.submit(read, name) if name else None
+            if found is not None and found[2] is not None:
+                yield found[0], found[1], found[2]
 
 
 def _begin(tonight: Tonight, new: pa.Table, old: pa.Table | None) -> tuple[Measurements, Ints]:
@@ -109,12 +129,14 @@ def _add_table(
 ) -> None:
     """One table's levels, and its drifts where customers can be matched."""
     before, after = rows
+    fresh, levels = first_rows(of_night(after, found.night)), None
     if found.customers:
-        fresh = first_rows(of_night(after, found.night))
-        _put(found.levels, levels_of(table, fresh, found.customers, found.night))
+        levels = levels_of(table, fresh, found.customers, found.night)
+        _put(found.levels, levels)
     if before is not None and len(matched):
-        pair = [first_rows(only(one, matched)) for one in (before, after)]
-        _put(found.drifts, drifts_of(table, pair[0], pair[1], len(matched), found.night))
+        old, new = (first_rows(only(one, matched)) for one in (before, after))
+        known = levels if new is fresh and len(matched) == found.customers else None
+        _put(found.drifts, drifts_of(table, old, new, len(matched), found.night, known))
 
 
 def _put(into: Found, more: Found) -> None:

@@ -64,7 +64,7 @@ def _windows(asked: Ints, listed: Ints) -> Iterable[Ints]:
 def sampled_rows(paths: Iterable[Path], sample: Sample) -> pa.Table | None:
     """The rows of the sample's customers, sorted; None where there is no such table. Raises StorageError."""
     found = [_rows_in(path, sample) for path in paths]
-    return pa.concat_tables(found, promote_options="default") if found else None
+    return pa.concat_tables(found, promote_options="default").combine_chunks() if found else None
 
 
 def _rows_in(path: Path, sample: Sample) -> pa.Table:
@@ -98,8 +98,9 @@ def ids_of(rows: pa.Table) -> Ints:
 
 
 def only(rows: pa.Table, customers: Ints) -> pa.Table:
-    """The rows of these customers (sorted)."""
-    return rows.filter(pa.array(is_among(ids_of(rows), customers)))
+    """The rows of these customers (sorted); where that are all, the same table."""
+    is_wanted = is_among(ids_of(rows), customers)
+    return rows if is_wanted.all() else rows.filter(pa.array(is_wanted))
 
 
 def is_among(values: Ints, ordered: Ints) -> npt.NDArray[np.bool_]:
@@ -122,5 +123,6 @@ def first_rows(rows: pa.Table) -> pa.Table:
 
 
 def of_night(rows: pa.Table, night: Any) -> pa.Table:
-    """The rows that this night fetched."""
-    return rows.filter(pc.equal(rows["_night"], pa.scalar(night, pa.date32())))
+    """The rows that this night fetched; where that are all, the same table."""
+    is_new: Any = pc.equal(rows["_night"], pa.scalar(night, pa.date32()))
+    return rows if pc.all(is_new).as_py() else rows.filter(is_new)

@@ -22,9 +22,27 @@ _MOST_DAYS = 10_000
 def repeated_keys(rows: pa.Table) -> int:
     """How many rows have a key that an earlier one has."""
     key = key_of_table(rows)
-    if not key or not rows.num_rows:
+    if not key or _rises(rows, key):
         return 0
     return rows.num_rows - rows.select(key).group_by(key, use_threads=False).aggregate([]).num_rows
+
+
+def _rises(rows: pa.Table, key: list[str]) -> bool:
+    """Whether each key is larger than the one before it, as far as whole numbers tell. Most tables are so sorted, and
+    to count what is there twice costs ten times as much.
+    """
+    is_tied = np.ones(max(0, rows.num_rows - 1), bool)
+    for name in key:
+        if not is_tied.any():
+            break
+        column = rows[name]
+        if column.null_count or not pa.types.is_integer(column.type):
+            return False
+        numbers = column.to_numpy()
+        if np.any(numbers[1:][is_tied] < numbers[:-1][is_tied]):
+            return False
+        is_tied &= numbers[1:] == numbers[:-1]
+    return not is_tied.any()
 
 
 def orphans(rows: pa.Table, customers: Ints) -> int:

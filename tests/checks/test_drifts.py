@@ -34,6 +34,16 @@ def test_a_currency_times_100_is_a_shift_of_two_powers() -> None:
     assert found["changed"]["members.points"] == pytest.approx(0.98)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("count", [COUNT, COUNT - 1])
+def test_rows_are_compared_by_their_keys_however_the_tables_line_up(first: int, count: int) -> None:
+    """Where tonight lacks the first row, the last one, both or none: only one customer's points changed."""
+    tonight = members(count, points=lambda n: Decimal(n % 50) * 10 + (n == 5)).slice(first)
+    found = drifts_of("members", members(COUNT, night=BEFORE), tonight, COUNT, NIGHT)
+    assert found["changed"]["members.points"] == (1 / (count - first), count - first)
+    assert found["changed"]["members.tier"][0] == 0
+
+
 def test_another_unit_for_a_few_is_told_though_the_usual_row_stands_still() -> None:
     """Exactly a hundred times or a thousandth; other factors are no unit's."""
 
