@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +20,35 @@ def module_command(module: str, *words: str) -> list[str]:
     `python -m` would look into the current folder first, and take a stranger's json.py for Python's own.
     """
     return [sys.executable, "-P", "-c", _START, _HOME, module, *words]
+
+
+def usable_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many processor cores we may use at the same time: those that the machine has, less what is kept from us.
+
+    A container's share of the processor is a quota of its control group, or of one above it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota_in(control_groups))))
+
+
+def _quota_in(control_groups: Path) -> float:
+    """Cores' worth of time that the control groups let us have; infinite where there is no limit, or none is known."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return math.inf
+    ours = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folders = [control_groups / ours, *(control_groups / ours).parents]
+    known = [_quota_of(folder) for folder in folders if folder.is_relative_to(control_groups)]
+    return min(known, default=math.inf)
+
+
+def _quota_of(folder: Path) -> float:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return math.inf
 
 
 def peak_bytes(pid: int | str = "self") -> int:

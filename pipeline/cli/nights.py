@@ -134,13 +134,17 @@ def rebuild(
 ) -> int:
     """Tables again from the journal, no API call."""
     from pipeline.blocks import TABLES
-    from pipeline.night import Options, rebuild_night
-    from pipeline.screen import screen_for
+    from pipeline.normalize.helper import standing_by
 
     only = frozenset(tables.split(",")) if tables else None
     if unknown := sorted((only or frozenset()) - {table.name for table in TABLES}):
         raise UsageError(f"There is no table {unknown[0]}.", "`capillary-export tables` lists them.")
-    result = rebuild_night(load(config, set_), Options(night=parse_date(night), only=only), screen_for())
+    with standing_by():  # as in `run`; those who normalize need not even the config
+        from pipeline.night import Options, rebuild_night
+        from pipeline.screen import screen_for
+
+        options = Options(night=parse_date(night), only=only)
+        result = rebuild_night(load(config, set_), options, screen_for())
     show(result_json(result), result_text(result), as_json)
     return exit_code(result)
 

@@ -19,7 +19,7 @@ from pipeline.errors import ExportError
 from pipeline.fetch import Probe, ask_once
 from pipeline.fetch.client import Question
 from pipeline.fetch.outcomes import Action
-from pipeline.night import embed_of
+from pipeline.night.asking import embed_of
 
 NOBODY = Question(1)
 """An ID that no customer has: the answer «not found» proves that everything in between works."""

@@ -13,7 +13,6 @@ from pipeline import formats, publish
 from pipeline.config import Config
 from pipeline.errors import ExportError, HelperError, StoppedError, StorageError, UsageError
 from pipeline.ids import IdReader
-from pipeline.night.asking import Asked, embed_of, fetch_tonight
 from pipeline.night.checking import keep_as_good
 from pipeline.night.known import knowledge_for
 from pipeline.night.lakehouse import bring_formats, catch_up
@@ -34,7 +33,6 @@ __all__ = [
     "Options",
     "Result",
     "Screen",
-    "embed_of",
     "plan_night",
     "publish_night",
     "rebuild_night",
@@ -62,6 +60,8 @@ def run_night(config: Config, options: Options, screen: Screen) -> Result:
 
 def _go_on(night: Night, secret: SecretStr) -> Result:
     """The steps of the night, in order."""
+    from pipeline.night.asking import Asked, fetch_tonight  # aiohttp: 12 MB that a rebuild does without
+
     find_out(night)
     catch_up(night)
     normalize_what_is_left(night)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ from pipeline.blocks import accounts
 from pipeline.blocks.schema import accounts_schema
 from pipeline.config import IdsConfig
 from pipeline.errors import UsageError
-from pipeline.fetch.client import Question
 from pipeline.ids import CsvSpec, IdReader, RejectedRow
 from pipeline.store.atomic import replacing
 from pipeline.store.parquet import write_part
 from pipeline.store.workspace import IdCounts, NightFolder
+
+if TYPE_CHECKING:
+    from pipeline.fetch.client import Question
 
 Ints = npt.NDArray[Any]
 SLICE = 8192
@@ -116,6 +118,8 @@ def listed_ids(folder: NightFolder) -> Ints:
 
 def questions(customer_ids: Ints, folder: NightFolder) -> Iterator[Question]:
     """What to ask: the IDs as Python integers, a slice at a time; keys with the identifier they stand for."""
+    from pipeline.fetch.client import Question  # with aiohttp, which a rebuild does without
+
     texts = identifiers_of(customer_ids, folder)
     for start in range(0, len(customer_ids), SLICE):
         part = slice(start, start + SLICE)

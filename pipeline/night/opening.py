@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from pipeline.blocks import TABLES
 from pipeline.config import Config
 from pipeline.errors import HelperError
-from pipeline.fetch.handoff import FRAME_RECORDS, FRAMES_UNDER_WAY
 from pipeline.night.page import try_page
 from pipeline.night.tonight import Night, Options, Screen
 from pipeline.normalize.fence import DEATHS_BY_CHANCE, normalize_behind_fence
+from pipeline.normalize.helper import normalize_abreast
 from pipeline.normalize.scribe import Job
 from pipeline.plan.window import goes_on_until, night_of
 from pipeline.store import journal
@@ -57,6 +57,8 @@ def calls_of_dead_starts(night: Night) -> list[tuple[float, int]]:
 
 def _unseen_calls(folder: NightFolder, night: Night) -> tuple[float, int]:
     """How long ago, in seconds, the last of them may have been made; and how many."""
+    from pipeline.fetch.handoff import FRAME_RECORDS, FRAMES_UNDER_WAY  # not for a rebuild: see `_go_on`
+
     try:
         noted = json.loads(folder.progress.read_bytes())
     except ValueError:  # it is written without a sync: a power loss may leave it empty
@@ -129,7 +131,10 @@ def normalize_what_is_left(night: Night) -> int:
     if not missing:
         return 0
     night.begins("normalizing", f"normalizing {len(missing)} journal chunks from before")
-    aside = normalize_behind_fence(job_of(night), missing, night.lock)
+    normalize_abreast(job_of(night), night.lock)
+    left = chunks_without_parts(night.folder.journal, night.folder.parts)
+    _forget_half_parts(night.folder)
+    aside = normalize_behind_fence(job_of(night), left, night.lock)
     night.tell("chunks.normalized", chunks=len(missing), set_aside=aside)
     if aside:
         night.screen.step(

@@ -15,7 +15,7 @@ from pipeline.night.known import knowledge_for
 from pipeline.night.learned import learn
 from pipeline.night.listing import Ints, askable, list_ids, listed_ids
 from pipeline.night.tonight import Night
-from pipeline.normalize.fence import read_set_aside
+from pipeline.normalize.aside import read_set_aside
 from pipeline.plan import Learned, Plan, make_plan, replanned
 from pipeline.plan.allowance import PACED_S, Allowance
 from pipeline.plan.order import in_order

@@ -1,11 +1,11 @@
 """The fence around the normalizer: an answer that kills it is found, set aside, and the night goes on.
 
-Chunks that a death left without parts are normalized in a process of their own, the fence, which forks one child for
-each chunk, as many at a time as there are processor cores (`MOST_ABREAST` at the most). A child that dies (a crash in
-a native library, an error of ours) is no news about the disk: the answers of its chunk are tried by halves, in further
-children, until the one that kills is known. It is journalled like all others, body and all; in the tables it is
-`failed`, with the reason. The night's folder remembers it, so that a rebuild gives the same tables; another version of
-the program tries it again.
+What the crew (`crew`) leaves without parts, because one of it died or nobody stood by, is normalized in a process
+of its own, the fence, which forks one child for each chunk, as many at a time as there are processor cores
+(`MOST_ABREAST` at the most). A child that dies (a crash in a native library, an error of ours) is no news about the
+disk: the answers of its chunk are tried by halves, in further children, until the one that kills is known. It is
+journalled like all others, body and all; in the tables it is `failed`, with the reason. The night's folder
+remembers it, so that a rebuild gives the same tables; another version of the program tries it again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,20 @@ from typing import Any, NoReturn
 import msgspec
 
 from pipeline import __version__
-from pipeline.errors import ExportError, JournalError, StorageError
-from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.errors import ExportError, StorageError
+from pipeline.normalize.aside import (
+    SetAside,
+    add_all,
+    by_answer,
+    by_call,
+    normalize_chunk_without,
+    read_set_aside,
+    write_set_aside,
+)
 from pipeline.normalize.scribe import Job, die_with_parent
-from pipeline.outcome import NO_VERDICTS, Outcome
-from pipeline.processes import module_command
-from pipeline.store.atomic import write_atomically
-from pipeline.store.journal import Record, chunk_number, read_chunk
+from pipeline.normalize.words import error_message, told_error
+from pipeline.processes import module_command, usable_cores
+from pipeline.store.journal import chunk_number
 
 MOST_SET_ASIDE = 64
 """So many answers of one chunk at the most: beyond that it is the program that is broken, not the answers."""
@@ -42,43 +49,6 @@ MOST_ABREAST = 4
 """So many chunks are normalized at the same time at the most: each takes the memory of a chunk."""
 DEATHS_BY_CHANCE = 2
 """So often may a chunk's child die although none of its answers kills by itself: memory ran out, or a kill."""
-REASON_CODE = -20
-"""In `outcomes.reason_code`: the answer came, and kills the normalizer."""
-_ERRORS: dict[str, type[ExportError]] = {"StorageError": StorageError, "JournalError": JournalError}
-
-
-class SetAside(msgspec.Struct):
-    """An answer that kills the normalizer. `fetched_at` in µs since 1970.
-
-    No pydantic here: each child would have it in memory.
-    """
-
-    customer_id: int
-    fetched_at: int
-    reason: str
-    chunk: int
-    version: str
-
-
-class _File(msgspec.Struct):
-    answers: list[SetAside] = []
-
-
-def set_aside_path(parts: Path) -> Path:
-    """Where a night remembers them: beside its parts."""
-    return parts.parent / "set_aside.json"
-
-
-def read_set_aside(parts: Path) -> list[SetAside]:
-    """The answers that this version of the program has set aside. Raises StorageError."""
-    path = set_aside_path(parts)
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=_File)
-    except FileNotFoundError:
-        return []
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise StorageError(f"Cannot read {path}.", "Move it away: `run` finds those answers again.") from exc
-    return [one for one in found.answers if one.version == __version__]
 
 
 def normalize_behind_fence(job: Job, chunks: Sequence[Path], lock: int) -> int:
@@ -109,7 +79,7 @@ def _heard(lines: Sequence[bytes]) -> int:
     if "finished" in message:
         return int(message["finished"])
     if "error" in message:
-        raise _ERRORS.get(message["error"], StorageError)(message["message"], message["hint"])
+        raise told_error(message)
     raise StorageError(
         "The process that normalizes what is left in the journal was killed.",
         "Nothing is lost: `run` goes on where it stopped.",
@@ -181,18 +151,14 @@ class Fence:
 
     def _work(self, chunk: Path, first: int, end: int | None) -> dict[str, object]:
         """In the child: the chunk's parts; or, of a part of it, parts that nobody reads."""
-        normalizer, is_whole = self._normalizer, end is None
-        if not is_whole:
+        normalizer, aside = self._normalizer, by_call(self._aside)
+        if end is None:
+            normalize_chunk_without(chunk, normalizer, aside)
+        else:
             normalizer.parts = self._job.parts.parent / "trial"
-        aside = {(one.customer_id, one.fetched_at): one for one in self._aside}
-        for place, records in enumerate(_by_answer(chunk)):
-            if first <= place and (end is None or place < end):
-                _add_all(normalizer, records, aside, chunk_number(chunk))
-        if is_whole:  # a table that only the answers set aside had rows for
-            for old in self._job.parts.glob(f"*/chunk-{chunk_number(chunk):05d}.parquet"):
-                old.unlink()
-        normalizer.write(chunk_number(chunk))
-        if not is_whole:
+            for records in islice(by_answer(chunk), first, end):
+                add_all(normalizer, records, aside, chunk_number(chunk))
+            normalizer.write(chunk_number(chunk))
             shutil.rmtree(normalizer.parts, ignore_errors=True)
         return {"learned": list(normalizer.learned)}
 
@@ -210,47 +176,16 @@ class Fence:
         if culprits:
             self._aside = sorted([*self._aside, *culprits], key=lambda one: (one.chunk, one.fetched_at))
             self._found += len(culprits)
-            path = set_aside_path(self._job.parts)
-            write_atomically(path, msgspec.json.format(msgspec.json.encode(_File(self._aside)), indent=1))
-
-
-def _by_answer(chunk: Path) -> Iterator[list[Record]]:
-    """A chunk's records, those that belong together (the pages of an answer, and it) in one list."""
-    waiting: list[Record] = []
-    for record in read_chunk(chunk):
-        waiting.append(record)
-        if record.outcome != Outcome.PAGE:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+            write_set_aside(self._job.parts, self._aside)
 
 
 def _answers(chunk: Path) -> int:
-    return sum(1 for _ in _by_answer(chunk))
-
-
-def _add_all(
-    normalizer: ChunkNormalizer, records: list[Record], aside: dict[tuple[int, int], SetAside], chunk: int
-) -> None:
-    """Add an answer's records; of one that was set aside only that it failed, and why."""
-    last = records[-1]
-    one = aside.get((last.customer_id, last.fetched_at))
-    if one is not None and last.outcome not in NO_VERDICTS:
-        records = [*records[:-1], as_failed(last, one.reason)]
-    for record in records:
-        normalizer.add(record, chunk)
-
-
-def as_failed(record: Record, reason: str) -> Record:
-    """The verdict on an answer that was set aside."""
-    about = msgspec.json.encode({**record.about(), "reason": reason})
-    return record._replace(outcome=Outcome.FAILED, reason_code=REASON_CODE, meta=about)
+    return sum(1 for _ in by_answer(chunk))
 
 
 def _told(chunk: Path, place: int, reason: str) -> SetAside:
     """The answer at this place, as it is remembered."""
-    (record,) = [records[-1] for number, records in enumerate(_by_answer(chunk)) if number == place]
+    (record,) = [records[-1] for number, records in enumerate(by_answer(chunk)) if number == place]
     return SetAside(
         customer_id=record.customer_id,
         fetched_at=record.fetched_at,
@@ -316,7 +251,7 @@ def _be_the_child(pipe: int, work: Callable[[], dict[str, object]]) -> NoReturn:
     try:
         message = work()
     except ExportError as exc:
-        message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+        message = error_message(exc)
     except BaseException as exc:
         message = {"reason": type(exc).__name__}
     with suppress(OSError):
@@ -333,7 +268,7 @@ def _ended(pid: int, pipe: int) -> dict[str, Any]:
         return {"reason": signal.Signals(-code).name if code < 0 else f"exit code {code}"}
     message: dict[str, Any] = msgspec.json.decode(said)
     if "error" in message:
-        raise _ERRORS.get(message["error"], StorageError)(message["message"], message["hint"])
+        raise told_error(message)
     return message
 
 
@@ -346,10 +281,10 @@ def main() -> int:
     gc.disable()  # as in the scribe
     sock, fence = socket.socket(fileno=int(sys.argv[1])), Fence(Job.from_json(sys.argv[2]))
     try:
-        fence.normalize(map(Path, sys.argv[3:]), min(MOST_ABREAST, os.cpu_count() or 1))
+        fence.normalize(map(Path, sys.argv[3:]), min(MOST_ABREAST, usable_cores()))
         message: dict[str, object] = {"finished": fence.found}
     except ExportError as exc:
-        message = {"error": type(exc).__name__, "message": exc.message, "hint": exc.hint}
+        message = error_message(exc)
     with suppress(OSError):
         sock.sendall(msgspec.json.encode(message) + b"\n")
     return 0

@@ -2,8 +2,9 @@
 
 A Python of its own takes a third of a second of CPU to load what this one has loaded already, and its memory once more.
 So a command that may need the second process forks it first of all, while it has one thread and nothing open; it waits
-for its job, and ends when it is not wanted. Where there are threads already (a test, a second start within a night) and
-on other systems than Linux, it is started anew.
+for its job, and ends when it is not wanted. Before the fetch, and for a rebuild, the chunks that lack parts are a job
+for it, too, and for those that it forks from itself (`crew`). Where there are threads already (a test, a second start
+within a night) and on other systems than Linux, it is started anew.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from pipeline.normalize import scribe
+import msgspec
+
+from pipeline.normalize import crew, scribe
 from pipeline.normalize.scribe import Job
+from pipeline.normalize.words import told_error
 from pipeline.processes import module_command
 
 MOST_JOB_BYTES = 1 << 16
@@ -50,14 +54,20 @@ class Forked:
         self._orders = orders
 
     def begin(self, job: Job, sock: socket.socket, lock: int) -> bool:
-        """Hand it the job; False where it is dead already."""
+        """Hand it the job; False where it is dead already. After one that is done `abreast` it waits for the next."""
         try:
             socket.send_fds(self._orders, [job.as_json().encode()], [sock.fileno(), lock])
         except OSError:
             self.wait()
             return False
-        self._orders.close()
+        if not job.abreast:
+            self._orders.close()
         return True
+
+    def kill(self) -> None:
+        """Its work is not wanted any more."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
     def wait(self) -> int:
         """Until it has ended; one that still waits for its job ends now."""
@@ -76,8 +86,37 @@ def standing_by() -> Iterator[None]:
     try:
         yield
     finally:
-        while _standing_by:
-            _standing_by.pop().wait()
+        dismiss()
+
+
+def dismiss() -> None:
+    """Whoever still stands by ends, and its memory is free."""
+    while _standing_by:
+        _standing_by.pop().wait()
+
+
+def normalize_abreast(job: Job, lock: int) -> None:
+    """Let the chunks that lack parts be normalized, on all cores; nothing is done where nobody stands by.
+
+    Chunks that still lack them afterwards are for `fence`. Raises StorageError, JournalError.
+    """
+    if not _standing_by:
+        return
+    process = _standing_by.pop()
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            is_at_work = process.begin(msgspec.structs.replace(job, abreast=True), theirs, lock)
+        if is_at_work:
+            try:
+                told = ours.makefile("rb").readlines()  # until all of them have ended
+            except BaseException:
+                process.kill()
+                ours.recv(1)  # ends when the last of them has: nobody writes parts any more
+                raise
+            _standing_by.append(process)
+            if told:
+                raise told_error(msgspec.json.decode(told[0]))
 
 
 def start(job: Job, lock: int) -> tuple[Process, socket.socket]:
@@ -140,8 +179,13 @@ def take_orders(orders: socket.socket) -> int:
     """Wait for the job and do it; gives the exit code."""
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    text, descriptors, *_ = socket.recv_fds(orders, MOST_JOB_BYTES, 2)
-    orders.close()
-    if not text:  # not wanted
-        return 0
-    return scribe.work(Job.from_json(text.decode()), socket.socket(fileno=descriptors[0]))
+    while True:
+        text, descriptors, *_ = socket.recv_fds(orders, MOST_JOB_BYTES, 2)
+        if not text:  # not wanted, or no more
+            return 0
+        job, sock = Job.from_json(text.decode()), socket.socket(fileno=descriptors[0])
+        if not job.abreast:
+            orders.close()
+            return scribe.work(job, sock)
+        crew.normalize_abreast(job, sock)
+        os.close(descriptors[1])  # it comes again with the next job

@@ -45,6 +45,7 @@ class Job(msgspec.Struct, kw_only=True):
     zone: str | None = None
     keep_offsets: bool = False
     chunk_records: int = msgspec.field(default_factory=lambda: CHUNK_RECORDS)
+    abreast: bool = False  # no frames come: the chunks that lack parts are to be normalized (`crew`)
 
     def as_json(self) -> str:
         """For the other process's arguments."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.normalize.fence import REASON_CODE
+from pipeline.normalize.aside import REASON_CODE
 from pipeline.sandbox import Sandbox, known_ids
 from tests import snapshot
 from tests.conftest import Home, calls_seen

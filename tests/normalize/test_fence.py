@@ -13,8 +13,9 @@ import pytest
 from pipeline.blocks import TABLES
 from pipeline.errors import StorageError
 from pipeline.normalize import fence
+from pipeline.normalize.aside import read_set_aside
 from pipeline.normalize.chunk import normalize_chunk
-from pipeline.normalize.fence import normalize_behind_fence, read_set_aside
+from pipeline.normalize.fence import normalize_behind_fence
 from pipeline.normalize.scribe import Job
 from pipeline.outcome import Outcome
 from pipeline.store.journal import ChunkWriter, Record, pack_record, sealed_chunks
