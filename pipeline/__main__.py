@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -9,7 +10,9 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     from pipeline.cli import main as run_command
 
-    sys.exit(run_command())
+    code = run_command()
+    gc.freeze()  # Python looks for what is in cycles before it ends, as if all were not about to go
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ Number = Annotated[float, Strict()]
 """Strict, because true is no 1."""
 
 
-class Section(BaseModel):
+class Section(BaseModel, defer_build=True):
     """Every part of the config: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(

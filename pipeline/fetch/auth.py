@@ -49,12 +49,12 @@ class BasicAuth:
         return False
 
 
-class _TokenData(BaseModel):
+class _TokenData(BaseModel, defer_build=True):
     accessToken: SecretStr  # noqa: N815 - the API's name
     ttlSeconds: float  # noqa: N815
 
 
-class _TokenReply(BaseModel):
+class _TokenReply(BaseModel, defer_build=True):
     data: _TokenData | None = None
 
 

@@ -139,12 +139,12 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
-class _ToldMessage(BaseModel):
+class _ToldMessage(BaseModel, defer_build=True):
     code: int | None = None
     message: str | None = None
 
 
-class _ToldEnvelope(BaseModel):
+class _ToldEnvelope(BaseModel, defer_build=True):
     """The envelope's contract once more, for people: pydantic says where a body departs from it."""
 
     model_config = ConfigDict(strict=True)

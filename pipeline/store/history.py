@@ -23,7 +23,7 @@ Found = dict[str, dict[str, tuple[float, int]]]
 """By check, and by what it is about (`table`, `table.column`, …): the value, and how many customers are behind it."""
 
 
-class Measurements(BaseModel):
+class Measurements(BaseModel, defer_build=True):
     """What one night measured. `levels` are of all customers that answered; `drifts` of those known before,
     tonight against their own rows of `gap_days` ago on average.
     """

@@ -20,14 +20,14 @@ _STEP_BYTES = 16 << 10
 _REMEMBERED = timedelta(days=8)
 
 
-class MarkedTable(BaseModel):
+class MarkedTable(BaseModel, defer_build=True):
     """A table and the version that holds the run: Delta's version, Iceberg's snapshot ID."""
 
     location: str
     version: int
 
 
-class Marker(BaseModel):
+class Marker(BaseModel, defer_build=True):
     """The content of lakehouse.json. `earlier` has the versions of the runs that can still be read."""
 
     model_config = ConfigDict(extra="ignore")

@@ -32,7 +32,7 @@ _REMEMBERED = timedelta(days=8)
 """So long the pointer tells when a snapshot ceased to be live; `output.grace` is shorter."""
 
 
-class ManifestFile(BaseModel):
+class ManifestFile(BaseModel, defer_build=True):
     """One data file; `path` is relative to the manifest's folder."""
 
     path: str
@@ -41,7 +41,7 @@ class ManifestFile(BaseModel):
     sha256: str
 
 
-class ManifestTable(BaseModel):
+class ManifestTable(BaseModel, defer_build=True):
     """One table's files."""
 
     rows: int
@@ -49,7 +49,7 @@ class ManifestTable(BaseModel):
     schema_fingerprint: str
 
 
-class ManifestCheck(BaseModel):
+class ManifestCheck(BaseModel, defer_build=True):
     """What was checked before readers could see the snapshot. Only what fails with the severity `hold` holds it.
 
     `value` and `band` (from, to; null where open) are of checks that compare a number.
@@ -63,7 +63,7 @@ class ManifestCheck(BaseModel):
     band: list[float | None] | None = None
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, defer_build=True):
     """What a snapshot is and how it came to be."""
 
     model_config = ConfigDict(extra="ignore")
@@ -84,7 +84,7 @@ class Manifest(BaseModel):
     forced_reason: str | None = None
 
 
-class Pointer(BaseModel):
+class Pointer(BaseModel, defer_build=True):
     """The content of current.json. `was_live_until` is for retention: who began to read then may still be reading."""
 
     model_config = ConfigDict(extra="allow")

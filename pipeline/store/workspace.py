@@ -38,7 +38,7 @@ ENDED = ("published", "taken along")
 _FORGOTTEN = ".forgotten-"
 
 
-class IdCounts(BaseModel):
+class IdCounts(BaseModel, defer_build=True):
     """What the reader found in the CSVs."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,7 +49,7 @@ class IdCounts(BaseModel):
     carried: int = 0  # answered earlier tonight (or by a night that died), but not in this reading
 
 
-class Measured(BaseModel):
+class Measured(BaseModel, defer_build=True):
     """What a night took, for the plan of the next ones. Sums over all starts of the night."""
 
     model_config = ConfigDict(extra="forbid")
@@ -62,7 +62,7 @@ class Measured(BaseModel):
     memory_bytes: int  # peak of all processes
 
 
-class NightState(BaseModel):
+class NightState(BaseModel, defer_build=True):
     """How far a night is. Written whole, atomically, at each step."""
 
     model_config = ConfigDict(extra="forbid")
