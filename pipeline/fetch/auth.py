@@ -25,6 +25,9 @@ RENEW_EARLY_S = 30.0
 class Auth(Protocol):
     """Gives the headers of the next call; may renew what has run out."""
 
+    def at_hand(self) -> dict[str, str] | None:
+        """The headers, where nothing has to be asked for first. As long as nothing changes they are the same object."""
+
     async def headers(self) -> dict[str, str]:
         """The headers that say who we are. Raises RefusedError, RetriableError."""
 
@@ -39,6 +42,10 @@ class BasicAuth:
         digest = hashlib.md5(password.get_secret_value().encode(), usedforsecurity=False).hexdigest()
         token = base64.b64encode(f"{till}:{digest}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}"}
+
+    def at_hand(self) -> dict[str, str] | None:
+        """The same for every call."""
+        return self._headers
 
     async def headers(self) -> dict[str, str]:
         """The same for every call."""
@@ -76,9 +83,13 @@ class OAuth:
         self._key = key
         self._secret = secret
         self._clock = clock
-        self._token = ""
+        self._headers = {TOKEN_HEADER: ""}
         self._renew_at = float("-inf")
         self._renewing = asyncio.Lock()
+
+    def at_hand(self) -> dict[str, str] | None:
+        """The token's header, while it is fresh."""
+        return self._headers if self._clock() < self._renew_at else None
 
     async def headers(self) -> dict[str, str]:
         """The token's header, fresh."""
@@ -86,12 +97,12 @@ class OAuth:
             async with self._renewing:
                 if self._clock() >= self._renew_at:
                     await self._generate()
-        return {TOKEN_HEADER: self._token}
+        return self._headers
 
     async def renew(self, refused: dict[str, str]) -> bool:
         """One new token for all whose call was refused with the old one."""
         async with self._renewing:
-            if refused.get(TOKEN_HEADER) == self._token:
+            if refused.get(TOKEN_HEADER) == self._headers[TOKEN_HEADER]:
                 self._renew_at = float("-inf")  # it is dead, whether or not another is to be had now
                 await self._generate()
         return True
@@ -112,7 +123,7 @@ class OAuth:
                 "Check api.auth.key and its secret, and that the API client's access group may read "
                 "customers.",
             )
-        self._token = token
+        self._headers = {TOKEN_HEADER: token}
         self._renew_at = asked_at + max(data.ttlSeconds * 0.8, data.ttlSeconds - RENEW_EARLY_S)
 
     async def _post(self) -> tuple[int, bytes]:

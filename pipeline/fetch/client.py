@@ -194,7 +194,8 @@ def _moment(text: str) -> datetime | None:
 
 def _clean(header: str) -> str:
     """A header that can be written as UTF-8: aiohttp keeps bytes that are none as lone surrogates."""
-    return header[:REQUEST_ID_CHARS].encode("utf-8", "replace").decode()
+    short = header[:REQUEST_ID_CHARS]
+    return short if short.isascii() else short.encode("utf-8", "replace").decode()
 
 
 def open_session(

@@ -114,7 +114,8 @@ class Gate:
             self._latencies[self._ended % KEPT] = seconds
         self._ended += 1
         if self._ended % EVERY == 0 or self._ended.bit_count() == 1:
-            self._slow_s = high_latency_s(self._latencies)
+            if self._pace_per_s() is not None:  # else the latency does not matter
+                self._slow_s = high_latency_s(self._latencies)
             self.allowed()
 
     def _age_s(self) -> float:

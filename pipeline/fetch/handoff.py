@@ -46,6 +46,11 @@ class Handoff:
 
     async def open(self) -> None:
         """Take the socket into the running loop."""
+        self._loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # as large as the system lets it be
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * FRAME_BYTES)
+        self._outgoing = self._sock.dup()
+        self._outgoing.setblocking(False)
         self._reader, self._writer = await asyncio.open_connection(sock=self._sock)
 
     async def put(self, packed: bytes, records: int = 1) -> None:
@@ -53,11 +58,16 @@ class Handoff:
 
         Waits while too much is under way; raises what broke the other side.
         """
-        self._raise_if_broken()
+        if self.add(packed, records):
+            await self.flush()
+
+    def add(self, packed: bytes, records: int = 1) -> bool:
+        """The same without waiting: where it gives True, a frame is full, and `flush` is to follow."""
+        if self._broken is not None:
+            raise self._broken
         self._waiting.append((packed, records))
         self._waiting_bytes += len(packed)
-        if len(self._waiting) >= FRAME_RECORDS or self._waiting_bytes >= FRAME_BYTES:
-            await self.flush()
+        return len(self._waiting) >= FRAME_RECORDS or self._waiting_bytes >= FRAME_BYTES
 
     async def flush(self) -> None:
         """Send what has gathered."""
@@ -105,16 +115,23 @@ class Handoff:
 
     def close(self) -> None:
         """Let go of the socket."""
+        self._loop.remove_writer(self._outgoing)
+        self._outgoing.close()
         self._writer.close()
 
     async def _send(self, data: bytes) -> None:
+        """All of it. The stream's own writer would move the rest again and again, of what does not fit in at once."""
         self._raise_if_broken()
         try:
-            self._writer.write(data)
-            await self._writer.drain()
+            await self._loop.sock_sendall(self._outgoing, data)
         except ConnectionError:
             await self._finished.wait()  # the listener learns why
             self._raise_if_broken()
+        except BaseException:  # after half a frame nothing may follow
+            self._broken = self._broken or HelperError(
+                "The last frame was cut short.", "`run` goes on with it."
+            )
+            raise
 
     async def _flush_now_and_then(self) -> None:
         with contextlib.suppress(ExportError):  # whoever hands over next is told

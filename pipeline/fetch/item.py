@@ -12,9 +12,10 @@ import msgspec
 from pipeline.fetch.client import Question, Reply
 from pipeline.fetch.outcomes import Judgement
 from pipeline.outcome import Outcome
-from pipeline.store.journal import Record, pack_record
+from pipeline.store.journal import pack_record
 
 FAILED_BODY_BYTES = 64 * 1024
+_JSON = msgspec.json.Encoder()
 
 
 class Page(NamedTuple):
@@ -78,7 +79,7 @@ def packed(item: Item, reply: Reply, judged: Judgement) -> bytes:
     body, outcome = reply.body, judged.outcome
     if not outcome.has_data and outcome is not Outcome.PAGE:
         body = b"" if outcome is Outcome.RETRIED else body[:FAILED_BODY_BYTES]
-    record = Record(
+    fields = (
         item.question.customer_id,
         reply.fetched_at,
         judged.other_id,
@@ -91,7 +92,7 @@ def packed(item: Item, reply: Reply, judged: Judgement) -> bytes:
         _meta(judged.reason, reply.request_id, item.question.asked_as),
         body,
     )
-    return pack_record(record)
+    return pack_record(fields)
 
 
 def _meta(reason: str, request_id: str, asked_as: str) -> bytes:
@@ -102,4 +103,4 @@ def _meta(reason: str, request_id: str, asked_as: str) -> bytes:
         about["request_id"] = request_id
     if asked_as:
         about["asked_as"] = asked_as
-    return msgspec.json.encode(about)
+    return _JSON.encode(about)

@@ -194,12 +194,15 @@ class Pool:
     async def _turn(self) -> tuple[dict[str, str], Turn]:
         """The headers of now, and a turn. A call leaves when its turn comes: those that had to wait for a
         new token take another turn, or they would leave together."""
-        await self._tools.auth.headers()
-        turn = await self._tools.quota.turn()
+        auth, quota = self._tools.auth, self._tools.quota
+        if (headers := auth.at_hand()) is not None and (free := quota.at_once()) is not None:
+            return headers, free
+        await auth.headers()
+        turn = await quota.turn()
         began = time.monotonic()
-        headers = await self._tools.auth.headers()
+        headers = await auth.headers()
         if time.monotonic() - began > STALE_TURN_S:
-            turn = await self._tools.quota.turn()
+            turn = await quota.turn()
         return headers, turn
 
     async def _with_pages(self, item: Item, reply: Reply, judged: Judgement) -> tuple[Reply, Judgement]:

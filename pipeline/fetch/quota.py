@@ -127,10 +127,14 @@ class Quota:
 
     # Taking turns
 
+    def at_once(self) -> Turn | None:
+        """A turn, where there are no limits and no pause: then nothing has to be waited for."""
+        return self._free if not self._has_limits and self._clock() >= self._paused_until else None
+
     async def turn(self) -> Turn:
         """Wait until one more call may leave."""
-        if not self._has_limits and self._clock() >= self._paused_until:
-            return self._free
+        if (free := self.at_once()) is not None:
+            return free
         async with self._queue:
             self._creep_back()
             self._look()

@@ -130,7 +130,8 @@ class Settling:
 
     async def _verdict(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """Journal the verdict. A second look that fails leaves the partial answer standing."""
-        await self._journal(item, reply, judged)
+        if self._tools.handoff.add(*packed_with_pages(item, reply, judged)):
+            await self._tools.handoff.flush()
         self._count(item, judged)
         if judged.outcome is Outcome.FAILED:
             self._tools.tell("fetch.failed", **item.about(reply, judged))
@@ -250,10 +251,8 @@ class Settling:
     async def journal_repeat(self, item: Item, reply: Reply, judged: Judgement) -> None:
         """A call that has to be made again is journalled without its body: it was spent."""
         self._tools.tally.repeated += 1
-        await self._journal(item, reply, judged._replace(outcome=Outcome.RETRIED))
-
-    async def _journal(self, item: Item, reply: Reply, judged: Judgement) -> None:
-        await self._tools.handoff.put(*packed_with_pages(item, reply, judged))
+        repeated = judged._replace(outcome=Outcome.RETRIED)
+        await self._tools.handoff.put(*packed_with_pages(item, reply, repeated))
 
 
 def _outage(reason: str) -> StoppedError:

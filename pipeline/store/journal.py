@@ -88,10 +88,10 @@ class Record(NamedTuple):
         return noted
 
 
-def pack_record(record: Record) -> bytes:
-    """A record as it stands in a payload."""
-    meta, body = record.meta, record.body
-    return b"%b%b%b" % (RECORD_HEAD.pack(*record[:-2], len(meta), len(body)), meta, body)
+def pack_record(record: tuple[int, int, int, int, int, int, int, int, int, bytes, bytes]) -> bytes:
+    """A record as it stands in a payload; a plain tuple of a `Record`'s fields will do."""
+    *numbers, meta, body = record
+    return b"%b%b%b" % (RECORD_HEAD.pack(*numbers, len(meta), len(body)), meta, body)
 
 
 def unpack_records(payload: bytes) -> Iterator[Record]:

@@ -49,10 +49,14 @@ async def test_a_token_is_used_until_shortly_before_its_end(start_sandbox: Start
     clock = HandClock()
     async with open_session(1) as session:
         auth = OAuth(session, sandbox.url, KEY, SecretStr(SECRET), clock)
+        assert auth.at_hand() is None
         first = await auth.headers()
         clock.now = 269.0
-        assert await auth.headers() == first
+        assert (
+            await auth.headers() is first is auth.at_hand()
+        )  # one object: requests are made anew for another
         clock.now = 270.0
+        assert auth.at_hand() is None
         assert await auth.headers() != first
     assert sandbox.judge.token_calls == 2
 

@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import http_exceptions
 
+from pipeline.fetch import wire as wire_module
 from pipeline.fetch.client import open_session
-from pipeline.fetch.wire import RECEIVE_BYTES, Line, Wire
-from tests.fetch.conftest import speaking
+from pipeline.fetch.wire import KEPT_S, RECEIVE_BYTES, Line, Wire
+from tests.fetch.conftest import StartSandbox, speaking
 
 LARGE = 1 << 20
 PACKED = gzip.compress(b"packed " * 5000)
@@ -166,6 +167,37 @@ async def test_connections_are_kept_and_those_that_broke_are_not() -> None:
                 assert fails
     assert connections == 2
     assert were_new == [True, False, False, True, False]
+
+
+async def test_a_connection_that_waited_too_long_or_was_closed_meanwhile_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new one is made instead; when the session ends, none is left open."""
+    clock, were_new = 0.0, list[bool]()
+    monkeypatch.setattr(wire_module, "monotonic", lambda: clock)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"/bye" not in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(OK + b"Content-Length: 0\r\n\r\n")
+        writer.write(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+
+    async with asyncio.timeout(20), heard_by(serve) as url, open_session(1) as session:
+        wire = Wire(session, url)
+        for target, waited_s in (("/a", 0.0), ("/b", KEPT_S), ("/c", KEPT_S + 1), ("/bye", 1.0), ("/d", 0.0)):
+            clock += waited_s
+            await wire.get(target, {}, LARGE, were_new.append)
+    assert were_new == [True, False, True, False, True]
+
+
+async def test_a_token_can_be_asked_for_while_all_connections_wait(start_sandbox: StartSandbox) -> None:
+    """Those that are kept for calls do not keep others from the host: one more is let through."""
+    sandbox = await start_sandbox()
+    async with open_session(2) as session, asyncio.timeout(10):
+        wire = Wire(session, sandbox.url)
+        await asyncio.gather(*(wire.get("/x", {}, LARGE) for _ in range(2)))
+        for _ in range(2):
+            async with session.get(f"{sandbox.url}/x") as response:
+                await response.read()
 
 
 async def test_a_reset_connection_is_told_and_not_used_again() -> None:
