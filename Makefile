@@ -103,7 +103,7 @@ bench-growth: setup ## The same work for 20,000, 200,000 and two million custome
 bench-normalize: setup ## What a customer costs in the second process, stage by stage (bench/NORMALIZE.md, a minute)
 	$(BIN)/python -m bench.normalizing
 
-profile: setup ## Where a night's CPU goes, by py-spy: bench/PROFILE.md
+profile: setup ## Where a night's CPU and memory go, by py-spy and memray: bench/PROFILE.md (7 minutes)
 	$(BIN)/python -m bench.profiling
 
 bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger of two: seconds and memory (bench/KNOWLEDGE.md)

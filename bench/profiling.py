@@ -1,6 +1,6 @@
-"""`make profile`: where a whole night's CPU goes, by py-spy, function by function, for each of its two processes.
+"""`make profile`: where a night's CPU goes, by py-spy, and its memory, by memray, for each of its two processes.
 
-py-spy lives in an environment of its own (bench/.profile), for it is needed by nothing else. Shares of samples say
+Both live in an environment of their own (bench/.profile), for they are needed by nothing else. Shares of samples say
 which function was running; µs a customer are those shares of the CPU that the kernel counted in an undisturbed night.
 """
 
@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import tree
+from bench.heaps import Heap, measure_heaps
+from bench.heaps import table as heap_table
 from bench.night import NightRun, measure_night, new_home
 from bench.server import Server, running_server
 from bench.tables import BENCH, machine, markdown
 
-PY_SPY = BENCH / ".profile" / "bin" / "py-spy"
-VERSION = "py-spy==0.4.3"
+PROFILE = BENCH / ".profile"
+PY_SPY, VERSION = PROFILE / "bin" / "py-spy", "py-spy==0.4.3"
+MEMRAY, MEMRAY_VERSION = PROFILE / "bin" / "memray", "memray==1.20.0"
 RATE_HZ = 250
 TOP = 40
 _FRAME = re.compile(r"([^ ]+) \((.+?)(?::(\d+))?\)$")
@@ -49,11 +52,11 @@ class Samples:
 
 
 def install() -> None:
-    """py-spy into its own environment, where it is not there."""
-    if not PY_SPY.exists():
-        home = PY_SPY.parent.parent
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([str(home / "bin" / "pip"), "install", "--quiet", VERSION], check=True)
+    """Both into their environment, where they are not there."""
+    if not (PY_SPY.exists() and MEMRAY.exists()):
+        subprocess.run([sys.executable, "-m", "venv", str(PROFILE)], check=True)
+        pip = [str(PROFILE / "bin" / "pip"), "install", "--quiet", VERSION, MEMRAY_VERSION]
+        subprocess.run(pip, check=True)
 
 
 def record(server: Server, customers: int) -> dict[str, Samples]:
@@ -112,20 +115,40 @@ def tables(found: dict[str, Samples], night: NightRun) -> str:
     return "\n".join(written)
 
 
+HEAPS = """# Where its memory goes
+
+{version}: what was allocated when the heap was largest, by who allocated it, in nights of different size. Beside
+the heap the largest resident set, in the night of {customers:,} customers without memray, has libraries, shared with
+the other process, and what the allocator keeps: {peaks}.
+
+"""
+
+
+def _heap_tables(heaps: Sequence[dict[str, Heap]], night: NightRun) -> str:
+    """For each process its heap at each size."""
+    names = sorted({name for one in heaps for name in one})
+    peaks = ", ".join(f"{name} {night.used.peak_by_process.get(name, 0) / 1e6:,.0f} MB" for name in names)
+    written = [HEAPS.format(version=MEMRAY_VERSION, customers=night.customers, peaks=peaks)]
+    written += [f"## {name}\n\n{heap_table([one[name] for one in heaps if name in one])}\n" for name in names]
+    return "".join(written) if heaps else ""
+
+
 def main() -> int:
-    """Measure a night, profile another, write bench/PROFILE.md."""
+    """Measure a night, profile others, write bench/PROFILE.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.profiling", description=__doc__)
-    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--customers", type=int, default=20_000, help="in the night of which CPU is told")
+    parser.add_argument("--heaps", type=int, nargs="*", default=[20_000, 200_000], help="nights under memray")
     chosen = parser.parse_args()
     install()
     with running_server(may_install=True) as server:
         night = measure_night(server, chosen.customers)
         found = record(server, chosen.customers)
+        heaps = [measure_heaps(server, customers, PROFILE) for customers in chosen.heaps]
     about = (
         f"`make profile`: {machine('aiohttp', 'pyarrow', 'msgspec')}, {VERSION} at {RATE_HZ} Hz; a night of "
         f"{chosen.customers:,} customers, {night.cpu_us:,.0f} µs of CPU each."
     )
-    text = f"# Where a night's CPU goes\n\n{about}\n\n{tables(found, night)}"
+    text = f"# Where a night's CPU and memory go\n\n{about}\n\n{tables(found, night)}\n{_heap_tables(heaps, night)}"
     (BENCH / "PROFILE.md").write_text(text, encoding="utf-8")
     print(text)
     return 0

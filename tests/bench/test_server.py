@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from bench import bodies
+from bench.heaps import place_of
 from bench.profiling import read_stacks
 from bench.ranges import spread
 from bench.server import has_nginx, running_server
@@ -66,3 +67,24 @@ def test_a_budget_foresees_by_what_the_last_took() -> None:
     with budget.taking("rebuild", 1):
         pass
     assert 0.0 < budget.needs_s("rebuild", 1_000) < 100.0
+
+
+def test_memory_is_told_by_who_asked_for_it() -> None:
+    """The innermost function of ours and what it called; an import by the package that we imported, with all of its."""
+    merged = [
+        ("take", "/v/site-packages/pyarrow/compute.py", 5),
+        ("taken", "/x/pipeline/merge/rounds.py", 7),
+        ("main", "/x/pipeline/cli/__init__.py", 1),
+    ]
+    imported = [
+        ("<module>", "/v/site-packages/numpy/core.py", 1),
+        ("_load", "<frozen importlib._bootstrap>", 1),
+        ("<module>", "/v/site-packages/pyarrow/__init__.py", 1),
+        ("_load", "<frozen importlib._bootstrap>", 1),
+        ("<module>", "/x/pipeline/merge/rounds.py", 1),
+        ("invoke", "/v/site-packages/typer/core.py", 1),
+    ]
+    assert place_of(merged) == "taken (merge/rounds.py): take (pyarrow/compute.py)"
+    assert place_of(merged[1:]) == "taken (merge/rounds.py)"
+    assert place_of(imported) == "imported: pyarrow"
+    assert place_of([]) == "the interpreter"
