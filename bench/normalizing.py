@@ -21,8 +21,9 @@ from bench.tables import machine, markdown, write_table
 from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Collector, Options
 from pipeline.jsontext import blocks_of, decode, is_all_there
+from pipeline.normalize.answers import BATCH_RECORDS
 from pipeline.normalize.body_hash import body_hash
-from pipeline.normalize.chunk import BATCH_RECORDS, ChunkNormalizer
+from pipeline.normalize.chunk import ChunkNormalizer
 from pipeline.outcome import Outcome
 from pipeline.store.journal import FrameKind, Record, encode_frame, pack_record, unpack_records
 

@@ -65,6 +65,11 @@ def decode(body: bytes, top: Blocks | None = None) -> Decoded:
     return Decoded(doc, "", _repeated(body.decode()))
 
 
+def loads(text: bytes) -> Json:
+    """A value that stood in a body, decoded as `decode` does. It was read before: it is JSON."""
+    return _STRICT.decode(text)
+
+
 def blocks_of(body: bytes) -> Blocks | None:
     """A body's keys at the top and the bytes of their values; None for one that no strict decoder reads so.
 

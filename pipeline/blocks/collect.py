@@ -1,7 +1,5 @@
-"""Answers in, typed batches out: flattens each answer once, then types whole columns.
-
-What no column holds is kept twice over: in the `extra` of the nearest row, and counted by path in
-`unknown_fields`; what a column cannot hold goes to its row's `extra` and to `rejects`.
+"""Answers in, typed batches out: flattens each answer once, then types whole columns. What no column holds goes to
+`leftovers`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -23,17 +21,13 @@ import pyarrow as pa
 from pipeline.blocks.base import Column, Kind, Table
 from pipeline.blocks.compile import Rows, compile_flatten, compile_usual, width_of
 from pipeline.blocks.fit import Fitted, Misfit, fit, offsets
+from pipeline.blocks.leftovers import MAX_UNKNOWN_PATHS, About, Leftovers, Reject, UnknownField
 from pipeline.blocks.schema import part_schema
-from pipeline.blocks.secrets import without_secrets, without_signed_url
-from pipeline.blocks.shape import Form, Node
-from pipeline.blocks.source import row_path
-from pipeline.jsontext import Json, dump, type_name
+from pipeline.blocks.secrets import without_signed_url
+from pipeline.blocks.shape import Node
+from pipeline.jsontext import Json, dump
 
 Ints = npt.NDArray[np.int64]
-MAX_UNKNOWN_PATHS = 2000
-"""Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
-MAX_UNKNOWN_PATH_LENGTH = 200
-MORE_PATHS = "(more)"
 LESSON = 64
 """After so many answers with a key that nobody declared, those keys are learned that came OFTEN: that costs as much
 as some hundreds of answers."""
@@ -43,26 +37,6 @@ _STRANGE_KEY = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*
 _POSITION = re.compile(r"\[\d+\]")
 PATIENCE = 64
 """So many answers in a row that are not as declared, and from then on only one in so many is tried as a usual one."""
-
-
-@dataclass
-class UnknownField:
-    """A key that the contract does not know: the table whose row keeps it, and each answer that had it."""
-
-    table: str
-    seen: list[tuple[int, int]] = field(default_factory=list)  # (customer_id, record), once per occurrence
-
-
-class Reject(NamedTuple):
-    """A value that fits no column: `raw` is its JSON text."""
-
-    customer_id: int
-    table_name: str
-    column_name: str
-    reason: str
-    raw: str
-    fetched_at: int
-    record: int
 
 
 @dataclass
@@ -85,21 +59,15 @@ class Options:
 
 @dataclass
 class _TableState:
+    number: int  # among the tables
     table: Table
-    paths: list[str]  # of the places where its rows stand, longest first; extra's paths are relative to them
     schema: pa.Schema
     width: int  # values in a row
     rows: Rows = field(default_factory=list)
-    extras: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def column(self, place: int) -> list[Any]:
         """The values at a place of every row; negative ones count from the row's end."""
         return self.rows[place % self.width :: self.width]
-
-    def keep(self, row: int, name: str, found: Json) -> None:
-        """Into the row's extra; what has the same name there stays."""
-        extra = self.extras.setdefault(row, {})
-        extra[name if name not in extra else f"{name}#{len(extra)}"] = found
 
 
 class Collector:
@@ -109,14 +77,11 @@ class Collector:
         self._options = options
         self._night = pa.scalar(options.night, pa.date32())
         self._states = [
-            _TableState(
-                table, _row_paths(table), part_schema(table, offsets=options.keep_offsets), width_of(table)
-            )
-            for table in tables
+            _TableState(number, table, part_schema(table, offsets=options.keep_offsets), width_of(table))
+            for number, table in enumerate(tables)
         ]
-        self._rejects: list[Reject] = []
-        self._unknown: dict[tuple[str, str], UnknownField] = {}
-        self._answers: list[tuple[int, int, int]] = []  # customer_id, fetched_at and record of each
+        self._leftovers = Leftovers(tables)
+        self._answers: list[About] = []
         rows = [state.rows for state in self._states]
         self._flatten = compile_flatten(tables, rows, self)
         self._tables, self._rows = tables, rows
@@ -138,11 +103,9 @@ class Collector:
 
         `fetched_at` is in µs since 1970, `repeated` comes from `jsontext.Decoded`.
         """
-        self._answers.append((customer_id, fetched_at, record))
+        self._answers.append(About(customer_id, fetched_at, record))
         for key, lost in repeated:
-            self.reject(
-                customer_id, self._states[0].table.name, key, "repeated key, the last counts", dump(lost)
-            )
+            self.reject(self._tables[0].name, key, "repeated key, the last counts", dump(lost))
         self._flatten(doc, customer_id, len(self._answers) - 1, body_hash)
 
     def add_usual(self, body: bytes, customer_id: int, fetched_at: int, record: int, body_hash: str) -> bool:
@@ -162,7 +125,7 @@ class Collector:
             self._learn(str(refusal))
             return False
         self._refused = 0
-        self._answers.append((customer_id, fetched_at, record))
+        self._answers.append(About(customer_id, fetched_at, record))
         self._flatten_usual(answer, customer_id, len(self._answers) - 1, body_hash)
         return True
 
@@ -185,48 +148,24 @@ class Collector:
         self._usual, self._flatten_usual = compile_usual(self._tables, self._rows, self, by_path)
         self._refused = 0
 
-    def reject(self, customer_id: int, table: str, column: str, reason: str, raw: str) -> None:
+    def reject(self, table: str, column: str, reason: str, raw: str) -> None:
         """Note a value (its JSON text) of the answer read last that fits nowhere."""
-        _, *told = self._answers[-1]
-        self._rejects.append(Reject(customer_id, table, column, reason, without_secrets(raw), *told))
+        self._leftovers.reject(self._answers[-1], table, column, reason, raw)
 
     # What the walk reports (compile.Odd)
 
-    def keys(self, found: dict[str, Any], node: Node, row: int, customer_id: int) -> None:
-        """Another spelling is renamed in place; a Thrift leak (`setX: true`) is dropped; the rest is kept."""
+    def keys(self, found: dict[str, Any], node: Node, row: int, _: int) -> None:
+        """Another spelling is renamed in place; the rest is kept."""
         for key in sorted(key for key in found if key not in node.known):
             known_as = node.aliases.get(key)
             if known_as is not None and found.get(known_as) is None:
                 found[known_as] = found.pop(key)
-            elif not _is_thrift_leak(key, found[key]):
-                path = f"{node.inside}.{key}".lstrip(".")
-                owner = self._states[node.owner]
-                told = without_signed_url(path)[:MAX_UNKNOWN_PATH_LENGTH]
-                self._count_unknown(told, found[key], customer_id, owner.table.name)
-                if not node.whole:
-                    self._keep(owner, row, path, found[key])
+            else:
+                self._leftovers.unknown_key(self._answers[-1], node, row, key, found[key])
 
-    def value(self, found: Json, node: Node, row: int, customer_id: int) -> None:
-        """Another form than the contract's: its row keeps it, and `rejects` tells. `[]` says nothing."""
-        if found == []:
-            return
-        table = self._states[node.places[0].table if node.places else node.owner].table.name
-        wanted = "a list of objects" if node.form is Form.LIST else "an object"
-        self.reject(customer_id, table, "", f"expected {wanted}, got {type_name(found)}", dump(found))
-        if node.path:
-            self._keep(self._states[node.outer_owner], row, node.path, found)
-
-    def _count_unknown(self, path: str, found: Json, customer_id: int, table: str) -> None:
-        key = (path, type_name(found))
-        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN_PATHS:
-            key = (MORE_PATHS, type_name(found))
-        self._unknown.setdefault(key, UnknownField(table)).seen.append((customer_id, self._answers[-1][-1]))
-
-    @staticmethod
-    def _keep(state: _TableState, row: int, path: str, found: Json) -> None:
-        """Into the extra of a row, by its path from there."""
-        around = next((around for around in state.paths if path.startswith(around)), "")
-        state.keep(row, path.removeprefix(around).lstrip("."), found)
+    def value(self, found: Json, node: Node, row: int, _: int) -> None:
+        """Another form than the contract's."""
+        self._leftovers.odd_value(self._answers[-1], node, row, found)
 
     # Typing
 
@@ -239,11 +178,10 @@ class Collector:
         states = [state for state in self._states if state.rows]
         numbers, answers = _numbers(states), np.array(self._answers, np.int64).reshape(-1, 3).T.copy()
         batches = {state.table.name: self._batch(state, numbers, answers) for state in states}
-        collected = Collected(batches, self._rejects, self._unknown)
-        self._answers, self._rejects, self._unknown = [], [], {}
+        collected = Collected(batches, *self._leftovers.take())
+        self._answers = []
         for state in self._states:
             state.rows.clear()
-            state.extras.clear()
         return collected
 
     def _batch(self, state: _TableState, numbers: Iterator[Fitted], answers: Ints) -> pa.RecordBatch:
@@ -258,17 +196,10 @@ class Collector:
         arrays += [
             pa.array(fetched_at).cast(pa.timestamp("us", "UTC")),
             pa.repeat(self._night, count),
-            self._extra(state, count),
+            self._leftovers.extra_column(state.number, count),
             pa.array(records),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
-
-    @staticmethod
-    def _extra(state: _TableState, count: int) -> pa.Array[Any]:
-        if not state.extras:
-            return pa.nulls(count, pa.string())
-        texts = {row: without_secrets(dump(extra)) for row, extra in state.extras.items()}
-        return pa.array([texts.get(row) for row in range(count)], pa.string())
 
     def _typed(self, state: _TableState, column: Column, raw: Sequence[Any]) -> list[pa.Array[Any]]:
         if state.table.ignore and column.kind is Kind.TEXT:
@@ -281,16 +212,9 @@ class Collector:
     def _told(self, state: _TableState, column: Column, fitted: Fitted) -> pa.Array[Any]:
         """A column that was typed; what did not fit is noted."""
         for misfit in fitted.misfits:
-            self._note_misfit(state, column, misfit)
+            about = self._answers[state.rows[(misfit.row + 1) * state.width - 1]]
+            self._leftovers.misfit(about, state.number, column, misfit)
         return fitted.array
-
-    def _note_misfit(self, state: _TableState, column: Column, misfit: Misfit) -> None:
-        customer_id, fetched_at, record = self._answers[state.rows[(misfit.row + 1) * state.width - 1]]
-        state.keep(misfit.row, column.source.split("|")[0], misfit.raw)
-        if misfit.reason:
-            raw = without_secrets(dump(misfit.raw))
-            about = column.name, misfit.reason, raw, fetched_at, record
-            self._rejects.append(Reject(customer_id, state.table.name, *about))
 
 
 def _numbers(states: Iterable[_TableState]) -> Iterator[Fitted]:
@@ -318,11 +242,3 @@ def _without_signed_urls(values: Sequence[Any]) -> Sequence[Any]:
     if without_signed_url(texts) is texts:
         return values
     return [without_signed_url(value) for value in values]
-
-
-def _row_paths(table: Table) -> list[str]:
-    return sorted(map(row_path, table.rows), key=len, reverse=True)
-
-
-def _is_thrift_leak(key: str, found: Json) -> bool:
-    return len(key) > 3 and key.startswith("set") and key[3].isupper() and type(found) is bool

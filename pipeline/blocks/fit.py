@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.blocks.base import Kind
-from pipeline.blocks.secrets import without_secrets
+from pipeline.blocks.secrets import SIGNED, without_secrets, without_signed_url
 from pipeline.jsontext import Json, JsonFloat, decode, dump, type_name
 
 DECIMALS = 9
@@ -214,6 +214,23 @@ def _is_for_arrow(numbers: pa.StringArray) -> bool:
     return longest <= MAX_INTEGER_DIGITS and b"e" not in written and b"E" not in written
 
 
+def put_in(
+    array: pa.Array[Any], kind: Kind, cells: Sequence[tuple[int, Json]], zone: ZoneInfo | None = None
+) -> Fitted:
+    """A typed column, and in these rows, in rising order, these decoded values, each read by itself."""
+    read, misfits = _read_each(kind, cells, zone)
+    is_odd = np.zeros(len(array), bool)
+    is_odd[[row for row, _ in cells]] = True
+    return Fitted(pc.replace_with_mask(array, pa.array(is_odd), _array_of(kind, read)), misfits)
+
+
+def without_signed_urls(texts: pa.Array[Any]) -> pa.Array[Any]:
+    """A column of text; `REMOVED` stands in the place of each that holds a signed URL. Hardly ever one does."""
+    if not pc.any(pc.match_substring_regex(texts, SIGNED.pattern, ignore_case=True)).as_py():
+        return texts
+    return pa.array([without_signed_url(text) for text in texts.to_pylist()], pa.string())
+
+
 class _UnfitError(ValueError):
     """This value cannot stand in this column; the text is the reason."""
 
@@ -226,9 +243,14 @@ class _Rounded(NamedTuple):
 
 def _one_by_one(kind: Kind, values: Values, zone: ZoneInfo | None) -> Fitted:
     fitted, misfits = _read_each(kind, enumerate(values), zone)
+    return Fitted(_array_of(kind, fitted), misfits)
+
+
+def _array_of(kind: Kind, fitted: Sequence[Any]) -> pa.Array[Any]:
     if kind is Kind.DECIMAL:
-        return Fitted(pa.array(fitted, pa.string()).cast(ARROW_TYPES[kind]), misfits)
-    return Fitted(pa.array(fitted, ARROW_TYPES[kind]), misfits)
+        return pa.array(fitted, pa.string()).cast(ARROW_TYPES[kind])
+    array: pa.Array[Any] = pa.array(fitted, ARROW_TYPES[kind])
+    return array
 
 
 def _read_each(

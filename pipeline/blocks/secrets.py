@@ -13,7 +13,7 @@ from pipeline.jsontext import Json, UnreadableError, decode, dump
 REMOVED = "(secret removed)"
 
 _SECRET_KEYS = frozenset({"filepath", "securefilepath", "s3token"})
-_SIGNED = re.compile(r"x-amz-|awsaccesskeyid=|[?&](?:key-pair-id|signature|sig|x-goog-\w+)=", re.IGNORECASE)
+SIGNED = re.compile(r"x-amz-|awsaccesskeyid=|[?&](?:key-pair-id|signature|sig|x-goog-\w+)=", re.IGNORECASE)
 _HINTS = (
     "filepath",
     "file_path",
@@ -40,7 +40,7 @@ def without_secrets(text: str) -> str:
 
 def without_signed_url(value: Json) -> Json:
     """A value; `REMOVED` where it is a text that holds a signed URL."""
-    return REMOVED if isinstance(value, str) and _SIGNED.search(value) else value
+    return REMOVED if isinstance(value, str) and SIGNED.search(value) else value
 
 
 def _scrubbed(value: Json) -> Json:

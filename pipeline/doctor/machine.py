@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.doctor.case import Case
 from pipeline.doctor.finding import Finding, fine, warned
 from pipeline.errors import StorageError, UsageError
+from pipeline.normalize.kernel.library import why_not
 from pipeline.plan import Plan
 from pipeline.store.atomic import storage_errors
 
@@ -40,6 +41,12 @@ def look_at_machine(case: Case) -> Iterator[Finding]:
             "machine",
             f"{most:,} files may be open at once; a night may need {needed:,}.",
             f"Raise it: `ulimit -n {needed}`, or LimitNOFILE= in the systemd unit.",
+        )
+    if missing := why_not():
+        yield warned(
+            "machine",
+            f"Answers are normalized in Python, which takes several times as long as by the C library: {missing}.",
+            "Have a C compiler (gcc or clang) there and install the package again; `make setup` does.",
         )
 
 

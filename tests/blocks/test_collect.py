@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.blocks.base import Block, Table, text
-from pipeline.blocks.collect import MAX_UNKNOWN_PATHS, MORE_PATHS, Collector, Options
+from pipeline.blocks.collect import Collector, Options
 from pipeline.blocks.compile import write_flatten
+from pipeline.blocks.leftovers import MAX_UNKNOWN_PATHS, MORE_PATHS
 from pipeline.blocks.shape import shape_of
 from pipeline.blocks.source import read_source
 from pipeline.jsontext import Json, JsonFloat

@@ -49,7 +49,8 @@ def environ(victims: list[int]) -> dict[str, str]:
     """Two whose answers abort the process, one whose answer raises."""
     first, second, third = victims
     aborts = {"POISON_ABORTS": f"{first},{second}", "POISON_RAISES": str(third)}
-    return {**os.environ, **aborts, "PYTHONPATH": os.pathsep.join([str(POISON), str(ROOT)])}
+    by_hand = {"CAPILLARY_KERNEL": "off"}  # the poison stands in what looks at an answer first, by hand
+    return {**os.environ, **aborts, **by_hand, "PYTHONPATH": os.pathsep.join([str(POISON), str(ROOT)])}
 
 
 def program(

@@ -56,7 +56,7 @@ def test_the_groups_of_a_chunk_have_the_rows_of_the_whole(
 ) -> None:
     """Five answers a group, or all in one: the same rows in the same order, dates and record numbers included."""
     whole = normalized(tmp_path / "whole", answers)
-    monkeypatch.setattr(chunk, "BATCH_RECORDS", 5)
+    monkeypatch.setattr("pipeline.normalize.answers.BATCH_RECORDS", 5)
     monkeypatch.setattr(chunk, "GROUP_RECORDS", 5)
     grouped = normalized(tmp_path / "grouped", answers)
     assert {"rejects", "unknown_fields", "outcomes", CALLS, "points_summary"} <= set(whole) or not answers

@@ -1,0 +1,208 @@
+"""What the kernel gathered, as typed batches; the odd cells read by the rules of `blocks.fit`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.blocks.base import Column, Kind, Table
+from pipeline.blocks.collect import Collected, Options
+from pipeline.blocks.fit import ARROW_TYPES, put_in, without_signed_urls
+from pipeline.blocks.leftovers import About, Leftovers
+from pipeline.blocks.schema import part_schema
+from pipeline.jsontext import loads
+from pipeline.normalize.body_hash import body_hash
+from pipeline.normalize.kernel.library import kernel
+from pipeline.normalize.kernel.plan import write_plan
+
+TAKEN, HASH_WANTED = 0, 1
+MAX_BODY = 256 << 20
+_NO_HASH = bytes(17)
+
+
+class _Cell(NamedTuple):
+    """A value that its column cannot take as it stands: its JSON text."""
+
+    table: int
+    column: int
+    row: int
+    text: bytes
+
+
+class _Wide(NamedTuple):
+    """A column as the kernel counts them: with `is_offset`, the one behind a moment."""
+
+    column: Column
+    is_offset: bool
+
+
+class _Told(NamedTuple):
+    """An unknown key of an object: whose row keeps it, and the JSON texts of key and value."""
+
+    nth: int
+    object: int
+    key: str
+    node: int
+    row: int
+    text: bytes
+
+
+class _State:
+    """A table as the kernel fills it."""
+
+    def __init__(self, table: Table, options: Options) -> None:
+        self.table = table
+        self.schema = part_schema(table, offsets=options.keep_offsets)
+        self.columns = [
+            _Wide(column, is_offset)
+            for column in table.columns
+            for is_offset in (
+                (False, True) if options.keep_offsets and column.kind is Kind.INSTANT else (False,)
+            )
+        ]
+
+
+class KernelCollector:
+    """Takes bodies until `drain` makes batches of them, as `blocks.collect.Collector` does.
+
+    Raises RuntimeError where there is no kernel, MemoryError where memory ends.
+    """
+
+    def __init__(self, tables: Sequence[Table], options: Options) -> None:
+        library = kernel()
+        if library is None:
+            raise RuntimeError("the kernel was not built")
+        self._library, self._options = library, options
+        self._states = [_State(table, options) for table in tables]
+        self._plan = write_plan(tables, offsets=options.keep_offsets)
+        numbers, words, _ = self._plan
+        self._kernel = library.kernel_new(numbers.ctypes.data, len(numbers), words, len(words))
+        if not self._kernel:
+            raise MemoryError("the kernel got no memory")
+        self._add, self._hash = library.kernel_add, ctypes.create_string_buffer(17)
+        self._answers: list[About] = []
+        self._leftovers = Leftovers(tables)
+
+    def __del__(self) -> None:
+        if getattr(self, "_kernel", None):
+            self._library.kernel_free(self._kernel)
+
+    def add(self, body: bytes, customer_id: int, fetched_at: int, record: int) -> int | None:
+        """Take an answer of the usual shape; gives its hash, or None where it is of another."""
+        hashed, nth = self._hash, len(self._answers)
+        if len(body) > MAX_BODY:
+            return None
+        hashed.raw = _NO_HASH
+        end = self._add(self._kernel, body, len(body), nth, hashed)
+        if end == HASH_WANTED:
+            hashed.raw = body_hash(body).encode() + b"\0"
+            end = self._add(self._kernel, body, len(body), nth, hashed)
+        if end != TAKEN:
+            return None
+        self._answers.append(About(customer_id, fetched_at, record))
+        return int(hashed.value, 16)
+
+    def drain(self) -> Collected:
+        """Type what was gathered and start afresh."""
+        odd = self._odd_cells()
+        answers = np.array(self._answers, np.int64).reshape(-1, 3).T.copy()
+        batches = {}
+        for number, state in enumerate(self._states):
+            if rows := self._library.kernel_rows(self._kernel, number):
+                batches[state.table.name] = self._batch(number, rows, answers, odd)
+        self._library.kernel_clear(self._kernel)
+        self._answers = []
+        return Collected(batches, *self._leftovers.take())
+
+    # What no column takes as it stands
+
+    def _odd_cells(self) -> dict[tuple[int, int], list[_Cell]]:
+        """The cells of each column that has some, by rows. Unknown keys are told to the leftovers at once: they come
+        first in `extra`."""
+        told = (ctypes.c_int64 * 5)()
+        self._library.kernel_odds(self._kernel, told)
+        cells, cells_at, keys, keys_at, texts = told
+        for nth, _, key, node, row, text in sorted(self._unknown_keys(_numbers(keys_at, keys, 7), texts)):
+            self._leftovers.unknown_key(self._answers[nth], self._plan.nodes[node], row, key, loads(text))
+        found = sorted(
+            _Cell(table, column, row, ctypes.string_at(texts + start, length))
+            for table, column, row, start, length in _numbers(cells_at, cells, 5)
+        )
+        return {column: list(together) for column, together in groupby(found, lambda cell: cell[:2])}
+
+    @staticmethod
+    def _unknown_keys(numbers: Iterable[list[int]], texts: int) -> Iterable[_Told]:
+        order: dict[tuple[int, int], int] = {}  # objects in the order in which they were walked
+        for nth, one, node, row, start, key, length in numbers:
+            name = ctypes.string_at(texts + start, key).decode()
+            value = ctypes.string_at(texts + start + key, length)
+            yield _Told(nth, order.setdefault((nth, one), len(order)), name, node, row, value)
+
+    # Columns
+
+    def _batch(
+        self, number: int, rows: int, answers: npt.NDArray[np.int64], odd: dict[tuple[int, int], list[_Cell]]
+    ) -> pa.RecordBatch:
+        state = self._states[number]
+        told = (ctypes.c_int64 * (1 + 4 * len(state.columns)))()
+        self._library.kernel_buffers(self._kernel, number, told)
+        nth = np.frombuffer(ctypes.string_at(told[0], rows * 4), np.int32)
+        customer_ids, fetched_at, records = answers[:, nth]
+        arrays: list[pa.Array[Any]] = [pa.array(customer_ids)]
+        for place, wide in enumerate(state.columns):
+            array = _array(_type_of(wide), rows, *told[1 + 4 * place : 5 + 4 * place])
+            if cells := odd.get((number, place)):
+                array = self._put_in(number, wide.column, array, cells, nth)
+            if state.table.ignore and wide.column.kind is Kind.TEXT:
+                array = without_signed_urls(array)
+            arrays.append(array)
+        arrays += [
+            pa.array(fetched_at).cast(pa.timestamp("us", "UTC")),
+            pa.repeat(pa.scalar(self._options.night, pa.date32()), rows),
+            self._leftovers.extra_column(number, rows),
+            pa.array(records),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
+
+    def _put_in(
+        self, table: int, column: Column, array: pa.Array[Any], cells: list[_Cell], nth: npt.NDArray[np.int32]
+    ) -> pa.Array[Any]:
+        """A column with its odd cells in their places; what does not fit is noted."""
+        fitted = put_in(
+            array, column.kind, [(cell.row, loads(cell.text)) for cell in cells], self._options.zone
+        )
+        for misfit in fitted.misfits:
+            self._leftovers.misfit(self._answers[nth[misfit.row]], table, column, misfit)
+        return fitted.array
+
+
+def _numbers(address: int, count: int, width: int) -> list[list[int]]:
+    """A table of the kernel's own numbers."""
+    if not count:
+        return []
+    found: list[list[int]] = (
+        np.frombuffer(ctypes.string_at(address, count * width * 4), np.int32).reshape(-1, width).tolist()
+    )
+    return found
+
+
+def _type_of(wide: _Wide) -> pa.DataType:
+    return pa.string() if wide.is_offset else ARROW_TYPES[wide.column.kind]
+
+
+def _array(kind: pa.DataType, rows: int, valid: int, data: int, used: int, ends: int) -> pa.Array[Any]:
+    """An Arrow array of a copy of these buffers."""
+    buffers: list[pa.Buffer | None] = [_copy(valid, (rows + 7) // 8), _copy(data, used)]
+    if ends:
+        buffers.insert(1, _copy(ends, 4 * (rows + 1)))
+    return pa.Array.from_buffers(kind, rows, buffers)
+
+
+def _copy(address: int, size: int) -> pa.Buffer:
+    return pa.py_buffer(ctypes.string_at(address, size) if size else b"")
