@@ -49,8 +49,8 @@ def run(
     """Tonight's export: starts it, or goes on where it stopped."""
     from pipeline.normalize.helper import standing_by
 
-    settings = load(config, set_, ids, out)
     with standing_by():  # first of all: what is loaded from here on is nothing that the second process needs
+        settings = load(config, set_, ids, out)
         from pipeline.config import parse_clock_time
         from pipeline.night import Options
         from pipeline.notify import run_and_tell
