@@ -91,11 +91,14 @@ crash-s3: setup ## kill -9 at 100 points of publishing into an S3 server, and of
 simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
 	$(BIN)/python -m bench.simulate
 
-bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (15 minutes)
+bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (18 minutes)
 	$(BIN)/python -m bench.run
 
 bench-quick: setup ## The same in small, in 3 minutes; prints only
 	$(BIN)/python -m bench.run --quick
+
+bench-growth: setup ## The same work for 20,000, 200,000 and two million customers: time, CPU, memory of each process (bench/GROWTH.md, 12 minutes)
+	$(BIN)/python -m bench.growth
 
 bench-normalize: setup ## What a customer costs in the second process, stage by stage (bench/NORMALIZE.md, a minute)
 	$(BIN)/python -m bench.normalizing
@@ -146,4 +149,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) $(WAREHOUSES) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers warehouses bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: bench-growth test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers warehouses bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean

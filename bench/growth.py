@@ -17,7 +17,7 @@ from bench.resume import Resumed, measure_resume
 from bench.server import Server, running_server
 from bench.stopwatch import Budget
 from bench.synthetic import CHUNK, Template, fetched_template
-from bench.tables import machine, markdown
+from bench.tables import machine, markdown, write_table
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,10 @@ HEADS = (
     "customers/s",
     "CPU µs a customer",
     "peak MB",
+    "× the smallest",
     "shared pages once",
-    "peak, × the smallest",
+    "first process",
+    "largest other",
 )
 
 
@@ -110,26 +112,42 @@ def rows(found: list[Grown]) -> list[list[str]]:
 
 def _row_of(one: Grown, smallest: int) -> list[str]:
     if one.used is None:
-        return [one.way, f"{one.customers:,}", one.why_not, "", "", "", ""]
+        return [one.way, f"{one.customers:,}", one.why_not, *[""] * (len(HEADS) - 3)]
     return [
         one.way,
         f"{one.customers:,}",
         f"{one.customers / one.used.wall_s:,.0f}",
         f"{one.used.cpu_s / one.customers * 1e6:,.0f}",
         f"{one.used.peak_bytes / 1e6:,.0f}",
-        f"{one.used.peak_once_bytes / 1e6:,.0f}",
         f"{one.used.peak_bytes / smallest:.2f}",
+        f"{one.used.peak_once_bytes / 1e6:,.0f}",
+        *_by_process(one.used),
     ]
 
 
+def _by_process(used: tree.Used) -> list[str]:
+    """The peak of the process that was started, and of the largest of those that it started."""
+    others = [size for name, size in used.peak_by_process.items() if name != "main"]
+    return [f"{size / 1e6:,.0f}" for size in (used.peak_by_process.get("main", 0), max(others, default=0))]
+
+
+ABOUT = """\
+`make bench-growth`: {machine}. Bodies of 5.4 KB on average, every table. Memory is the sum of the resident
+sets of all processes, looked at every {poll_ms:.0f} ms: a page that several share counts for each of them.
+Beside it stand what they take with each page counted once, and the largest resident set of the first process
+and of one that it began.\
+"""
+
+
 def main() -> int:
-    """All that fits into the time given, in a table."""
+    """All that fits into the time given, into bench/GROWTH.md."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1800)
     chosen = parser.parse_args()
     with running_server(may_install=True) as server, fetched_template(server) as template:
         found, _ = measure_growth(server, template, Budget(chosen.seconds))
-    print(f"{machine('pyarrow', 'numpy')}\n\n{markdown(HEADS, rows(found))}")
+    about = ABOUT.format(machine=machine("pyarrow", "numpy"), poll_ms=tree.POLL_S * 1000)
+    write_table("GROWTH.md", "How cost and memory grow with the base", about, markdown(HEADS, rows(found)))
     return 0
 
 

@@ -43,7 +43,7 @@ class Extent:
     quota_too: bool
 
 
-FULL = Extent(20_000, 5, 120, 20_000, 3, 240, 300, growth.LARGE, growth.LARGE, quota_too=True)
+FULL = Extent(20_000, 5, 120, 20_000, 3, 240, 660, growth.LARGE, growth.LARGE, quota_too=True)
 QUICK = Extent(5_000, 2, 30, 1_000, 1, 60, 60, growth.SMALL, growth.LARGE, quota_too=False)
 
 
