@@ -67,10 +67,10 @@ class _Extras:
         extra = self._rows.setdefault(row, {})
         extra[name if name not in extra else f"{name}#{len(extra)}"] = found
 
-    def keep_path(self, row: int, path: str, found: Json) -> None:
-        """By its path from there."""
+    def path(self, path: str) -> str:
+        """A path as seen from the row."""
         around = next((around for around in self._paths if path.startswith(around)), "")
-        self.keep(row, path.removeprefix(around).lstrip("."), found)
+        return path.removeprefix(around).lstrip(".")
 
     def take(self, rows: int) -> pa.Array[Any]:
         """The column of so many rows; then nothing is kept any more."""
@@ -81,6 +81,14 @@ class _Extras:
         return pa.array([texts.get(row) for row in range(rows)], pa.string())
 
 
+class _Path(NamedTuple):
+    """Where an unknown key stands, for `unknown_fields` and for `extra`. Its node is held: no other gets its id."""
+
+    node: Node
+    told: str
+    from_row: str
+
+
 class Leftovers:
     """Of the rows that wait; a row is told by its number among those of its table."""
 
@@ -89,6 +97,7 @@ class Leftovers:
         self._extras = [_Extras(table) for table in tables]
         self._rejects: list[Reject] = []
         self._unknown: dict[tuple[str, str], UnknownField] = {}
+        self._paths: dict[tuple[int, str], _Path] = {}
 
     def extra_column(self, table: int, rows: int) -> pa.Array[Any]:
         """The column `extra` of a table."""
@@ -109,15 +118,25 @@ class Leftovers:
         """A key that no declaration names, in an object at a node; a Thrift leak (`setX: true`) is dropped."""
         if _is_thrift_leak(key, found):
             return
-        path = f"{node.inside}.{key}".lstrip(".")
-        told = without_signed_url(path)[:MAX_UNKNOWN_PATH_LENGTH]
-        counted = (told, type_name(found))
+        path = self._path(node, key)
+        counted = (path.told, type_name(found))
         if counted not in self._unknown and len(self._unknown) >= MAX_UNKNOWN_PATHS:
             counted = (MORE_PATHS, type_name(found))
         field = self._unknown.setdefault(counted, UnknownField(self._tables[node.owner].name))
         field.seen.append((about.customer_id, about.record))
         if not node.whole:
-            self._extras[node.owner].keep_path(row, path, found)
+            self._extras[node.owner].keep(row, path.from_row, found)
+
+    def _path(self, node: Node, key: str) -> _Path:
+        """Few keys are unknown, and these often."""
+        path = self._paths.get((id(node), key))
+        if path is None:
+            whole = f"{node.inside}.{key}".lstrip(".")
+            told = without_signed_url(whole)[:MAX_UNKNOWN_PATH_LENGTH]
+            path = _Path(node, told, self._extras[node.owner].path(whole))
+            if len(self._paths) < MAX_UNKNOWN_PATHS:
+                self._paths[id(node), key] = path
+        return path
 
     def odd_value(self, about: About, node: Node, row: int, found: Json) -> None:
         """Another form than the contract's: its row keeps it, and `rejects` tells. `[]` says nothing."""
@@ -127,7 +146,8 @@ class Leftovers:
         wanted = "a list of objects" if node.form is Form.LIST else "an object"
         self.reject(about, table, "", f"expected {wanted}, got {type_name(found)}", dump(found))
         if node.path:
-            self._extras[node.outer_owner].keep_path(row, node.path, found)
+            extras = self._extras[node.outer_owner]
+            extras.keep(row, extras.path(node.path), found)
 
     def misfit(self, about: About, table: int, column: Column, misfit: Misfit) -> None:
         """A value that its column cannot hold as it came."""

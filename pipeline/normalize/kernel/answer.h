@@ -8,7 +8,7 @@ typedef struct {
 } value;
 
 typedef struct { int32_t node, start, end, members, slots, unknowns, next; } instance; /* node -1: null in a list */
-typedef struct { int32_t key, key_end, start, end, next; } unknown; /* a key that no declaration names */
+typedef struct { int32_t key, key_end, start, end, leak, next; } unknown; /* a key that no declaration names */
 typedef struct { int32_t key, key_end, ordinal, next; value value; } entry; /* ordinal -1: no row */
 
 typedef struct {
@@ -42,7 +42,7 @@ typedef struct {
     uint8_t *scratch;
     int64_t scratch_room;
     const char *text;
-    int32_t length, nth, why, is_known; /* is_known: all keys at the top are declared ones */
+    int32_t length, nth, why;
     char hash[17];
     struct { int32_t instance, ordinal; } chain[MAX_DEPTH]; /* the objects on the way to a row */
 } collector;

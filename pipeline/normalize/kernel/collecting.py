@@ -42,15 +42,8 @@ class _Wide(NamedTuple):
     is_offset: bool
 
 
-class _Told(NamedTuple):
-    """An unknown key of an object: whose row keeps it, and the JSON texts of key and value."""
-
-    nth: int
-    object: int
-    key: str
-    node: int
-    row: int
-    text: bytes
+_Told = tuple[int, int, str, int, int, bytes]
+"""An unknown key: of which answer and object (in their order), the key, the node, the row that keeps it, JSON text."""
 
 
 class _State:
@@ -125,24 +118,25 @@ class KernelCollector:
     def _odd_cells(self) -> dict[tuple[int, int], list[_Cell]]:
         """The cells of each column that has some, by rows. Unknown keys are told to the leftovers at once: they come
         first in `extra`."""
-        told = (ctypes.c_int64 * 5)()
+        told = (ctypes.c_int64 * 6)()
         self._library.kernel_odds(self._kernel, told)
-        cells, cells_at, keys, keys_at, texts = told
+        cells, cells_at, keys, keys_at, texts_at, length = told
+        texts = ctypes.string_at(texts_at, length) if length else b""
         for nth, _, key, node, row, text in sorted(self._unknown_keys(_numbers(keys_at, keys, 7), texts)):
             self._leftovers.unknown_key(self._answers[nth], self._plan.nodes[node], row, key, loads(text))
         found = sorted(
-            _Cell(table, column, row, ctypes.string_at(texts + start, length))
+            _Cell(table, column, row, texts[start : start + length])
             for table, column, row, start, length in _numbers(cells_at, cells, 5)
         )
         return {column: list(together) for column, together in groupby(found, lambda cell: cell[:2])}
 
     @staticmethod
-    def _unknown_keys(numbers: Iterable[list[int]], texts: int) -> Iterable[_Told]:
+    def _unknown_keys(numbers: Iterable[list[int]], texts: bytes) -> Iterable[_Told]:
         order: dict[tuple[int, int], int] = {}  # objects in the order in which they were walked
         for nth, one, node, row, start, key, length in numbers:
-            name = ctypes.string_at(texts + start, key).decode()
-            value = ctypes.string_at(texts + start + key, length)
-            yield _Told(nth, order.setdefault((nth, one), len(order)), name, node, row, value)
+            end = start + key
+            place = order.setdefault((nth, one), len(order))
+            yield nth, place, texts[start:end].decode(), node, row, texts[end : end + length]
 
     # Columns
 

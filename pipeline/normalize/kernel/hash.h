@@ -79,10 +79,42 @@ static uint8_t *without_secret_fields(uint8_t *to, const char *p, const char *en
     return to;
 }
 
-/* body_hash.py has the words: the blocks by name, without those that tell of the call. */
+static int compare(const char *one, int32_t length, const char *other, int32_t other_length) {
+    int found = memcmp(one, other, (size_t)(length < other_length ? length : other_length));
+    return found ? found : length - other_length;
+}
+
+static int32_t unknown_length(const collector *c, int32_t number) {
+    return c->unknowns.at[number].key_end - c->unknowns.at[number].key;
+}
+
+/* The unknown keys at the top, by name. */
+static int32_t sorted_unknowns(const collector *c, int32_t *to) {
+    int32_t count = 0;
+    for (int32_t i = c->instances.at[0].unknowns; i >= 0; i = c->unknowns.at[i].next) {
+        int32_t at = count++;
+        for (; at > 0 && compare(c->text + c->unknowns.at[i].key, unknown_length(c, i),
+                                 c->text + c->unknowns.at[to[at - 1]].key, unknown_length(c, to[at - 1])) < 0; at--)
+            to[at] = to[at - 1];
+        to[at] = i;
+    }
+    return count;
+}
+
+static uint8_t *with_unknown(const collector *c, uint8_t *to, int32_t number) {
+    const unknown *u = &c->unknowns.at[number];
+    memcpy(to, c->text + u->key, (size_t)(u->key_end - u->key));
+    to += u->key_end - u->key;
+    memcpy(to, c->text + u->start, (size_t)(u->end - u->start));
+    return to + (u->end - u->start);
+}
+
+/* body_hash.py has the words: the blocks by name, without those that tell of the call. What is left of signed URLs
+ * after the fields that have them is for Python to take out. */
 static int hash_answer(collector *c, const value *slots) {
     const plan *p = c->plan;
     const slot_plan *slot = p->node[0].slot;
+    int32_t unknowns[MAX_UNKNOWN + 1], count = sorted_unknowns(c, unknowns), told = 0;
     int64_t wanted = 2 * (int64_t)c->length + 256;
     c->scratch = grown(c->scratch, &c->scratch_room, wanted, 1);
     if (!c->scratch) return refuse(c, NO_MEMORY);
@@ -90,8 +122,12 @@ static int hash_answer(collector *c, const value *slots) {
     for (int32_t i = 0; i < p->ranks; i++) {
         const slot_plan *s = &slot[p->ranked[i]];
         const value *v = &slots[p->ranked[i]];
+        const char *name = p->words + s->name.start;
         if (v->type == MISSING) continue;
-        memcpy(to, p->words + s->name.start, (size_t)s->name.length);
+        while (told < count && compare(c->text + c->unknowns.at[unknowns[told]].key, unknown_length(c, unknowns[told]), name,
+                                       s->name.length) < 0)
+            to = with_unknown(c, to, unknowns[told++]);
+        memcpy(to, name, (size_t)s->name.length);
         to += s->name.length;
         const char *from = c->text + v->start, *end = c->text + v->end;
         if (s->flags & HASHED_WITHOUT_SECRETS) to = without_secret_fields(to, from, end);
@@ -100,6 +136,9 @@ static int hash_answer(collector *c, const value *slots) {
             to += end - from;
         }
     }
+    while (told < count) to = with_unknown(c, to, unknowns[told++]);
+    *to = 0;
+    if (strstr((char *)c->scratch, "ignature=")) return refuse(c, HASH_WANTED); /* signed URLs differ from call to call */
     uint64_t h = blake2b_8(c->scratch, to - c->scratch);
     for (int i = 0; i < 16; i++) c->hash[i] = "0123456789abcdef"[((uint8_t *)&h)[i / 2] >> (i % 2 ? 0 : 4) & 15];
     return 1;

@@ -7,8 +7,6 @@ static inline int is_name(const plan *p, const slot_plan *slot, const char *name
 }
 
 static int32_t slot_of(const plan *p, const node *n, int32_t before, const char *name, int32_t length) {
-    int32_t guess = n->next[before];
-    if (guess < n->slots && is_name(p, &n->slot[guess], name, length)) return guess;
     for (uint32_t h = hashed(name, length);; h++) {
         int32_t slot = n->bucket[h & (uint32_t)n->mask];
         if (slot < 0) return -1;
@@ -17,6 +15,15 @@ static int32_t slot_of(const plan *p, const node *n, int32_t before, const char 
             return slot;
         }
     }
+}
+
+/* The slot of the key that followed last time, where it is that again, with its quote: then nobody need look for its end. */
+static int32_t guess(const collector *c, const node *n, int32_t before, const char *name) {
+    int32_t slot = n->next[before];
+    if (slot >= n->slots) return -1;
+    const word *known = &n->slot[slot].name;
+    if (c->text + c->length - name <= known->length || name[known->length] != '"') return -1;
+    return memcmp(c->plan->words + known->start, name, (size_t)known->length) ? -1 : slot;
 }
 
 static const char *planned(collector *c, const char *p, int32_t number, value *v, int depth);
@@ -41,7 +48,7 @@ static int resolve_spellings(collector *c, const node *n, value *slots) {
 }
 
 /* Kept with its object. Where it came before, or may have, no answer is usual. */
-static int new_unknown(collector *c, int32_t one, const char *name, int32_t length, const value *v) {
+static int new_unknown(collector *c, int32_t one, const char *name, int32_t length, const value *v, int leak) {
     if (!ROOM(c->unknowns, 1)) return refuse(c, NO_MEMORY);
     int32_t made = (int32_t)c->unknowns.count, key = (int32_t)(name - c->text), count = 0;
     instance *here = &c->instances.at[one];
@@ -50,30 +57,34 @@ static int new_unknown(collector *c, int32_t one, const char *name, int32_t leng
         if (++count > MAX_UNKNOWN) return refuse(c, NOT_USUAL);
         if (u->key_end - u->key == length && !memcmp(c->text + u->key, name, (size_t)length)) return refuse(c, NOT_USUAL);
     }
-    c->unknowns.at[made] = (unknown){key, key + length, v->start, v->end, here->unknowns};
+    c->unknowns.at[made] = (unknown){key, key + length, v->start, v->end, leak, here->unknowns};
     c->unknowns.count++;
     here->unknowns = made;
     return 1;
 }
 
 static const char *member(collector *c, const char *p, const node *n, int32_t one, int32_t *before, int depth) {
-    uint8_t escaped;
+    uint8_t escaped = 0;
     if (*p != '"') return NULL;
     const char *name = p + 1;
-    if (!(p = string(name, &escaped))) return NULL;
-    int32_t length = (int32_t)(p - name);
+    int32_t length, slot = guess(c, n, *before, name);
+    if (slot >= 0) {
+        length = n->slot[slot].name.length;
+        p = name + length;
+    } else {
+        if (!(p = string(name, &escaped))) return NULL;
+        length = (int32_t)(p - name);
+        slot = escaped ? -1 : slot_of(c->plan, n, *before, name, length);
+    }
     p = blanks(p + 1);
     if (*p != ':') return NULL;
     p = blanks(p + 1);
-    int32_t slot = escaped ? -1 : slot_of(c->plan, n, *before, name, length);
     value v;
     if (slot < 0) {
         if (!(p = skip(c, p, &v, depth))) return NULL;
         if (escaped) { refuse(c, NOT_USUAL); return NULL; } /* it may be another one's twin */
         int leak = is_leak(name, length, &v);
-        if (!leak && !new_unknown(c, one, name, length, &v)) return NULL;
-        c->is_known &= depth > 1; /* at the top it is part of the hash */
-        return p;
+        return (leak && depth > 1) || new_unknown(c, one, name, length, &v, leak) ? p : NULL; /* at the top it is hashed */
     }
     int32_t inner = n->slot[slot].node;
     p = inner < 0 ? skip(c, p, &v, depth) : planned(c, p, inner, &v, depth);
@@ -229,7 +240,9 @@ static const char *planned(collector *c, const char *p, int32_t number, value *v
 
 static int is_utf8(const uint8_t *p, const uint8_t *end) {
     while (p < end) {
-        if (*p < 0x80) { p++; continue; }
+        uint64_t eight;
+        while (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & 0x8080808080808080u))) p += 8;
+        if (p == end || *p < 0x80) { p += p < end; continue; }
         int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;
         if (*p < 0xc2 || *p > 0xf4 || end - p <= more) return 0;
         uint8_t least = *p == 0xe0 ? 0xa0 : *p == 0xf0 ? 0x90 : 0x80, most = *p == 0xed ? 0x9f : *p == 0xf4 ? 0x8f : 0xbf;
@@ -239,12 +252,4 @@ static int is_utf8(const uint8_t *p, const uint8_t *end) {
         p += more + 1;
     }
     return 1;
-}
-
-static int is_ascii(const char *p, int32_t length) {
-    uint64_t all = 0, eight;
-    int32_t i = 0;
-    for (; i + 8 <= length; i += 8) { memcpy(&eight, p + i, 8); all |= eight; }
-    for (; i < length; i++) all |= (uint64_t)(p[i] & 0x80) << 56;
-    return !(all & 0x8080808080808080u);
 }

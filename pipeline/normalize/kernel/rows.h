@@ -163,6 +163,7 @@ static int walk_map(collector *c, const node *n, const value *v, int32_t depth) 
 static int tell(collector *c, int32_t one, int64_t row) {
     for (int32_t i = c->instances.at[one].unknowns; i >= 0; i = c->unknowns.at[i].next) {
         const unknown *u = &c->unknowns.at[i];
+        if (u->leak) continue;
         int32_t key = u->key_end - u->key, length = u->end - u->start;
         if (!ROOM(c->tolds, 1) || !ROOM(c->kept, key + length) || c->kept.count + key + length > INT32_MAX)
             return refuse(c, NO_MEMORY);
