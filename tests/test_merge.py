@@ -35,6 +35,7 @@ from pipeline.merge import (
     write_files,
 )
 from pipeline.merge.changes import changes_schema
+from pipeline.merge.coding import Coding
 from pipeline.merge.rounds import in_order, rounds
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import RECORD, Ledger
@@ -326,8 +327,9 @@ def test_however_inputs_are_cut_into_batches_the_rows_are_the_same(
 ) -> None:
     """Sorted, none lost, none doubled; rows of one customer from one input keep their order across batches."""
     rows = [[(one, f"{number}:{at}") for at, one in enumerate(ids)] for number, (ids, _) in enumerate(inputs)]
-    sources = [batches_of(some, cuts) for some, (_, cuts) in zip(rows, inputs, strict=True)]
-    merged = [in_order(one) for one in rounds(sources, SCHEMA)]
+    coding = Coding(SCHEMA)
+    sources = [map(coding.rows, batches_of(some, cuts)) for some, (_, cuts) in zip(rows, inputs, strict=True)]
+    merged = [coding.batch(in_order(one)) for one in rounds(sources, coding.none())]
     for one, following in pairwise(merged):
         assert one["customer_id"][-1].as_py() < following["customer_id"][0].as_py()
     found = plain(pa.Table.from_batches(merged, SCHEMA))

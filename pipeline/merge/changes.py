@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.merge.files import TableFiles
-from pipeline.merge.rounds import in_order, joined, taken
+from pipeline.merge.rounds import by_customer
+from pipeline.merge.sources import ids_of
 from pipeline.store.ledger import Ints
 
 CHANGE = "_change"
@@ -49,18 +50,18 @@ class Changes:
         if not left.num_rows and not came.num_rows:
             return
         pairs = _paired(left, came, self.key)
-        was, now = taken(left, pairs.left), taken(came, pairs.came)
+        was, now = _taken(left, pairs.left), _taken(came, pairs.came)
         updated = now.filter(pa.array(_differ(was, now)))
-        inserted = taken(came, _others(came.num_rows, pairs.came))
-        deleted = _bare(taken(left, _others(left.num_rows, pairs.left)), self.key, self.night)
+        inserted = _taken(came, _others(came.num_rows, pairs.came))
+        deleted = _bare(_taken(left, _others(left.num_rows, pairs.left)), self.key, self.night)
         self.inserted += inserted.num_rows
         self.updated += updated.num_rows
         self.deleted += deleted.num_rows
         self._write({INSERT: inserted, UPDATE: updated, DELETE: deleted})
 
     def _write(self, rows: dict[str, pa.RecordBatch]) -> None:
-        marked = [_marked(batch, word) for word, batch in rows.items()]
-        self.files.write(in_order(marked))
+        marked = _joined([_marked(batch, word) for word, batch in rows.items()])
+        self.files.write(_taken(marked, by_customer(ids_of(marked))))
 
 
 def _marked(batch: pa.RecordBatch, word: str) -> pa.RecordBatch:
@@ -77,7 +78,7 @@ class _Pairs:
 
 
 def _paired(left: pa.RecordBatch, came: pa.RecordBatch, key: Sequence[str]) -> _Pairs:
-    both = joined([left.select(list(key)), came.select(list(key))])
+    both = _joined([left.select(list(key)), came.select(list(key))])
     numbers = [_numbered(both.column(name)) for name in key]
     is_new = np.arange(both.num_rows) >= left.num_rows
     order = np.lexsort((is_new, *reversed(numbers)))
@@ -135,3 +136,13 @@ def _bare(rows: pa.RecordBatch, key: Sequence[str], night: date) -> pa.RecordBat
     kept["_night"] = pa.repeat(pa.scalar(night, pa.date32()), rows.num_rows)
     arrays = [kept.get(column.name, pa.nulls(rows.num_rows, column.type)) for column in rows.schema]
     return pa.RecordBatch.from_arrays(arrays, schema=rows.schema)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    together: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
+    return together
+
+
+def _taken(batch: pa.RecordBatch, places: Ints) -> pa.RecordBatch:
+    rows: pa.RecordBatch = batch.take(pa.array(places, pa.int64()))
+    return rows

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.merge.coding import Coding, Rows
 from pipeline.merge.groups import TableFileWriter
 from pipeline.merge.sources import Batches
 from pipeline.store.atomic import make_folder, storage_errors, sync_file, sync_folder
@@ -47,7 +48,7 @@ def write_files(
 
     Each file is handed to `deliver` when it is finished. Raises StorageError.
     """
-    with table_files(schema, folder, compression, deliver) as files:
+    with table_files(Coding(schema), folder, compression, deliver) as files:
         for batch in batches:
             files.write(batch)
     return files.finished
@@ -55,7 +56,7 @@ def write_files(
 
 @contextmanager
 def table_files(
-    schema: pa.Schema,
+    coding: Coding,
     folder: Path,
     compression: str,
     deliver: Deliver = keep_in_place,
@@ -67,7 +68,7 @@ def table_files(
     `root` is the snapshot's folder, by default the one that `folder` is in. Raises StorageError.
     """
     make_folder(folder)
-    files = TableFiles(schema, folder, root or folder.parent, compression, deliver, full_at(expected_bytes))
+    files = TableFiles(coding, folder, root or folder.parent, compression, deliver, full_at(expected_bytes))
     try:
         yield files
         files.close()
@@ -81,14 +82,14 @@ class TableFiles:
 
     def __init__(
         self,
-        schema: pa.Schema,
+        coding: Coding,
         folder: Path,
         root: Path,
         compression: str,
         deliver: Deliver,
         full_bytes: int,
     ) -> None:
-        self._schema = schema
+        self._coding = coding
         self._folder = folder
         self._root = root
         self._compression = compression
@@ -99,13 +100,17 @@ class TableFiles:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows; they come sorted."""
-        if not batch.num_rows:
+        self.add(self._coding.rows(batch))
+
+    def add(self, rows: Rows) -> None:
+        """Append rows; they come sorted."""
+        if not len(rows):
             return
         with storage_errors("write the table in", self._folder):
             if self._open is not None and self._open[0].bytes >= self._full_bytes:
                 self._finish(*self._open)
             _, writer = self._open or self._begin()
-            writer.write(batch)
+            writer.write(rows)
 
     def close(self) -> None:
         """Finish the last file; a table without rows gets one without."""
@@ -129,11 +134,13 @@ class TableFiles:
     def finished(self) -> ManifestTable:
         """What was written."""
         rows = sum(file.rows for file in self._files)
-        return ManifestTable(rows=rows, files=list(self._files), schema_fingerprint=fingerprint(self._schema))
+        return ManifestTable(
+            rows=rows, files=list(self._files), schema_fingerprint=fingerprint(self._coding.schema)
+        )
 
     def _begin(self) -> tuple[_HashingFile, TableFileWriter]:
         sink = _HashingFile(self._folder / f"part-{len(self._files):05d}.parquet")
-        self._open = sink, TableFileWriter(sink, self._schema, self._compression)
+        self._open = sink, TableFileWriter(sink, self._coding, self._compression)
         return self._open
 
     def _finish(self, sink: _HashingFile, writer: TableFileWriter) -> None:

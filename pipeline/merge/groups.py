@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.merge.coding import Coding, Rows
 from pipeline.merge.packing import Packing
 
 ROW_GROUP_BYTES = 20 << 20
@@ -41,21 +42,21 @@ class Sink(Protocol):
 class TableFileWriter:
     """Writes rows as they come. Where a row group ends depends on the rows alone."""
 
-    def __init__(self, sink: Sink, schema: pa.Schema, compression: str) -> None:
+    def __init__(self, sink: Sink, coding: Coding, compression: str) -> None:
         self.rows = 0
-        self._sink, self._schema, self._compression = sink, schema, compression
-        self._waiting = Packing(schema)
+        self._sink, self._schema, self._compression = sink, coding.schema, compression
+        self._waiting = Packing(coding)
         self._group_rows = 0  # how many rows make a row group; 0: not known yet
         self._writer: pq.ParquetWriter | None = None
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def write(self, rows: Rows) -> None:
         """Append rows; a row group is written whenever enough have come together."""
-        self.rows += batch.num_rows
-        self._waiting.add(batch)
+        self.rows += len(rows)
+        self._waiting.add(rows)
         if not self._group_rows and self._waiting.bytes >= PROBED_BYTES:
             self._group_rows = self._rows_of_a_group()
         is_enough = 0 < self._group_rows <= self._waiting.rows
-        if is_enough or self._waiting.bytes >= WAITING_BYTES or self._waiting.is_full:
+        if is_enough or self._waiting.bytes >= WAITING_BYTES:
             self._flush()
 
     def _rows_of_a_group(self) -> int:
@@ -73,13 +74,12 @@ class TableFileWriter:
         return max(1, ROW_GROUP_BYTES * rows.num_rows // nowhere.bytes)
 
     def _flush(self) -> None:
-        rows = self._waiting.table()
+        pa.default_memory_pool().release_unused()  # what was needed to come here; now comes the most
+        rows = self._waiting.drained()
         if self._writer is None:
             self._writer = self._open(rows.schema)
         if rows.num_rows:
             self._writer.write_table(rows, row_group_size=1 << 30)
-        del rows
-        self._waiting.clear()
 
     def _open(self, packed: pa.Schema) -> pq.ParquetWriter:
         writer = pq.ParquetWriter(
@@ -102,7 +102,6 @@ class TableFileWriter:
 
     def abandon(self) -> None:
         """Close without a word, after an error: what was written is of no use."""
-        self._waiting.clear()
         if self._writer is not None:
             with suppress(Exception):
                 self._writer.close()

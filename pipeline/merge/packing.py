@@ -1,18 +1,20 @@
 """Rows that wait for their row group, in a fraction of their memory.
 
 A row group is written at once, so all of its rows have to be there. In Arrow's memory they take many times what they
-take in the file: sixteen bytes for every amount, zero or null, the text of every tier. So what repeats itself waits as
-a dictionary and small numbers, which the Parquet writer turns back column by column, or writes as they are.
+take in the file: sixteen bytes for every amount, zero or null, the text of every tier. So rows wait as columns of
+codes, and of numbers that repeat themselves as a dictionary and small numbers, which the Parquet writer turns back
+column by column, or writes as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.merge.rounds import joined
+from pipeline.merge.coding import Codes, Coding, Column, Flags, Numbers, Rows, Texts, as_array, beside_of
 
 LOT_ROWS = 32_768
 """So many rows are packed at once, at the most."""
@@ -20,8 +22,9 @@ LOT_BYTES = 4 << 20
 """So many bytes of rows are packed at once, about."""
 LOOSE_BYTES = 8 << 20
 """Fewer bytes of rows than these wait as they are."""
-_MOST_WORDS = 30_000  # and a lot's fit below 2^16
-_SMALL = 64  # distinct values in the first lot for which numbers of one byte will do
+LOOKED_AT_ROWS = 8_192
+"""From so many first rows follows which columns repeat themselves."""
+_SMALL = 64  # distinct values among the first rows for which numbers of one byte will do
 _PACKED_SHARE, _REPEATED_SHARE = 0.33, 0.67  # of distinct values among the first rows, at the most
 
 
@@ -31,20 +34,16 @@ class Packing:
     So what is written depends on the rows alone.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._loose: list[pa.RecordBatch] = []
-        self._loose_bytes = 0
-        self._columns: list[_Column] | None = None  # None: nothing had to be packed so far
-        self._distinct: list[float] = []  # of each column, the share of distinct values among the first rows
-        self._packed_bytes = 0
+    def __init__(self, coding: Coding) -> None:
+        self._schema = coding.schema
+        self._columns = [_waiting(column) for column in coding.columns]
+        self._is_packing: bool | None = None  # None: no row group and no lot so far
+        self._loose_bytes = self._packed_bytes = 0
         self.rows = 0
 
     @property
     def schema(self) -> pa.Schema:
         """Of the packed rows; columns as dictionaries, where they are packed."""
-        if self._columns is None:
-            return self._schema
         kinds = [column.kind for column in self._columns]
         fields = [field.with_type(kind) for field, kind in zip(self._schema, kinds, strict=True)]
         return pa.schema(fields).with_metadata(self._schema.metadata)
@@ -55,9 +54,10 @@ class Packing:
 
         Customers come sorted: zstd makes less of their IDs than of numbers that point at them.
         """
-        shares = zip(self._schema, self._distinct, strict=True)
         return [
-            field.name for field, share in shares if share <= _REPEATED_SHARE and field.name != "customer_id"
+            column.name
+            for column in self._columns
+            if column.share <= _REPEATED_SHARE and column.name != "customer_id"
         ]
 
     @property
@@ -65,123 +65,188 @@ class Packing:
         """What the waiting rows take in memory."""
         return self._loose_bytes + self._packed_bytes
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a text column has nearly as many words as its numbers can count."""
-        return any(column.words > _MOST_WORDS for column in self._columns or ())
-
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, rows: Rows) -> None:
         """More rows."""
-        self.rows += batch.num_rows
-        self._loose.append(batch)
-        self._loose_bytes += batch.nbytes
-        if self._loose_bytes >= (LOOSE_BYTES if self._columns is None else LOT_BYTES):
+        self.rows += len(rows)
+        self._loose_bytes += rows.nbytes
+        for column in self._columns:
+            column.add(rows)
+        if self._loose_bytes >= (LOT_BYTES if self._is_packing else LOOSE_BYTES):
             self._pack()
 
     def table(self) -> pa.Table:
         """All waiting rows."""
-        if self._columns is None:
-            self._look(self._loose[0] if self._loose else None)
-            return pa.Table.from_batches(self._loose, self._schema)
-        self._pack()
-        return pa.Table.from_arrays([column.chunked() for column in self._columns], schema=self.schema)
+        self._settle(is_packing=False)
+        return pa.Table.from_arrays([column.values() for column in self._columns], schema=self.schema)
 
-    def clear(self) -> None:
-        """They are written."""
-        self._loose, self._loose_bytes, self._packed_bytes, self.rows = [], 0, 0, 0
-        for column in self._columns or ():
-            column.clear()
-
-    def _look(self, first: pa.RecordBatch | None) -> None:
-        if not self._distinct:
-            columns = first.columns if first is not None else [pa.array([])] * len(self._schema)
-            self._distinct = [len(pc.unique(one)) / max(1, len(one)) for one in columns]
+    def drained(self) -> pa.Table:
+        """All waiting rows, which wait no longer."""
+        self._settle(is_packing=False)
+        self._loose_bytes = self._packed_bytes = self.rows = 0
+        return pa.Table.from_arrays([column.drained() for column in self._columns], schema=self.schema)
 
     def _pack(self) -> None:
-        if not self._loose:
-            return
-        rows = joined(self._loose) if len(self._loose) > 1 else self._loose[0]
-        self._loose, self._loose_bytes = [], 0
-        for start in range(0, rows.num_rows, LOT_ROWS):
-            lot = rows.slice(start, LOT_ROWS)
-            if self._columns is None:
-                self._look(lot)
-                kinds = zip(self._schema.types, self._distinct, strict=True)
-                self._columns = [_column_for(kind, share, lot.num_rows) for kind, share in kinds]
-            for column, values in zip(self._columns, lot.columns, strict=True):
-                self._packed_bytes += column.add(values)
+        self._settle(is_packing=True)
+        if self._is_packing:
+            self._loose_bytes = 0
+            self._packed_bytes += sum(column.pack() for column in self._columns)
+
+    def _settle(self, *, is_packing: bool) -> None:
+        if self._is_packing is None:
+            self._is_packing = is_packing
+            for column in self._columns:
+                column.settle(is_packing)
 
 
-def _column_for(kind: Any, share: float, rows: int) -> _Column:
-    """How a column is packed, by its share of distinct values in so many first rows."""
-    if pa.types.is_boolean(kind) or share > _PACKED_SHARE:
-        return _Column(kind)
-    if pa.types.is_string(kind):
-        return _Words(pa.dictionary(pa.uint16(), kind))
-    return _Numbers(pa.dictionary(pa.int8() if share * rows <= _SMALL else pa.int16(), kind))
+Piece = tuple[Codes, Any]
+"""Some of a column's values, and what lies beside them, if anything does."""
 
 
-class _Column:
-    """A column that is not worth packing."""
-
-    def __init__(self, kind: Any) -> None:
-        self.kind = kind
-        self.words = 0
-        self._chunks: list[Any] = []
-
-    def add(self, values: pa.Array[Any]) -> int:
-        """More values; gives how many bytes they take."""
-        self._chunks.append(values)
-        return values.nbytes
-
-    def chunked(self) -> Any:
-        """All values."""
-        return pa.chunked_array(self._chunks, self.kind)
-
-    def clear(self) -> None:
-        """Forget them."""
-        self._chunks = []
+def _waiting(column: Column) -> _Waiting:
+    if isinstance(column, Texts):
+        return _WaitingTexts(column)
+    is_number = isinstance(column, Numbers) and not isinstance(column, Flags)
+    return _WaitingNumbers(column) if is_number else _Waiting(column)
 
 
-class _Numbers(_Column):
+class _Waiting:
+    """A column's waiting values, as codes."""
+
+    def __init__(self, column: Column) -> None:
+        self.name = column.name
+        self.kind: Any = column.kind
+        self._column: Any = column
+        self.share = 1.0  # of distinct values among the first rows
+        self._is_packed = False
+        self._pieces: list[Piece] = []
+        self._counted = 0  # of them, in what `pack` told
+
+    def add(self, rows: Rows) -> None:
+        """More values."""
+        self._pieces.append((self._column.codes(rows), rows.beside.get(self.name)))
+
+    def settle(self, is_packing: bool) -> None:
+        """Look at the first values, and decide by them in what form the column is written."""
+        del is_packing
+        codes, beside = self._in_one_piece(LOOKED_AT_ROWS)
+        values = pa.array(codes) if beside is None else self._column.plain(codes, beside)
+        self.share = len(values.unique()) / max(1, len(codes))
+
+    def pack(self) -> int:
+        """Take less memory for what came since the last time, where that is possible; gives how many bytes it is."""
+        new, self._counted = self._pieces[self._counted :], len(self._pieces)
+        return sum(codes.nbytes + (0 if beside is None else beside.nbytes) for codes, beside in new)
+
+    def values(self) -> Any:
+        """All values, as they are written."""
+        return self._column.plain(*self._in_one_piece())
+
+    def drained(self) -> Any:
+        """All values, which wait no longer."""
+        values = self.values()
+        self._pieces, self._counted = [], 0
+        return values
+
+    def _in_one_piece(self, most: int | None = None) -> Piece:
+        """The first values, if there are more than `most`."""
+        pieces = self._pieces if most is None else _first(self._pieces, most)
+        if len(pieces) < 2:
+            return pieces[0] if pieces else (np.zeros(0, self._column.dtype or np.bool_), None)
+        beside = beside_of([(len(codes), {} if one is None else {"": one}) for codes, one in pieces])
+        return np.concatenate([codes for codes, _ in pieces]), beside.get("")
+
+
+def _first(pieces: list[Piece], most: int) -> list[Piece]:
+    found: list[Piece] = []
+    for codes, beside in pieces:
+        if most > 0:
+            found.append((codes[:most], None if beside is None else beside[:most]))
+            most -= len(codes)
+    return found
+
+
+class _WaitingNumbers(_Waiting):
     """Amounts, moments, IDs: a dictionary for each lot; for each half of it, where its numbers are too small."""
 
-    def add(self, values: pa.Array[Any]) -> int:
-        encoded: Any = pc.dictionary_encode(values)
-        if len(encoded.dictionary) > (1 << self.kind.index_type.bit_width - 1):
-            half = len(values) // 2
-            return self.add(values.slice(0, half)) + self.add(values.slice(half))
-        indices = encoded.indices.cast(self.kind.index_type)
-        self._chunks.append(pa.DictionaryArray.from_arrays(indices, encoded.dictionary))
-        return int(indices.nbytes + encoded.dictionary.nbytes)
+    def __init__(self, column: Column) -> None:
+        super().__init__(column)
+        self._lots: list[Any] = []
+
+    def settle(self, is_packing: bool) -> None:
+        super().settle(is_packing)
+        if is_packing and self.share <= _PACKED_SHARE:
+            self._is_packed = True
+            self.kind = pa.dictionary(
+                pa.int8() if self.share * LOOKED_AT_ROWS <= _SMALL else pa.int16(), self.kind
+            )
+
+    def pack(self) -> int:
+        if not self._is_packed:
+            return super().pack()
+        (codes, beside), self._pieces, before = self._in_one_piece(), [], len(self._lots)
+        for start in range(0, len(codes), LOT_ROWS):
+            stop = start + LOT_ROWS
+            self._lots += self._lots_of(codes[start:stop], None if beside is None else beside[start:stop])
+        return sum(lot.indices.nbytes + lot.dictionary.nbytes for lot in self._lots[before:])
+
+    def _lots_of(self, codes: Codes, beside: Any) -> Iterator[Any]:
+        if beside is not None:
+            yield from _encoded(self._column.plain(codes, beside), self.kind)
+            return
+        for lot in _encoded(as_array(self._column.integer, codes, self._column.nothing), self.kind):
+            values = self._column.plain(lot.dictionary.to_numpy(), None)
+            yield pa.DictionaryArray.from_arrays(lot.indices, values)
+
+    def values(self) -> Any:
+        if not self._is_packed:
+            return super().values()
+        self.pack()
+        return pa.chunked_array(self._lots, self.kind)
+
+    def drained(self) -> Any:
+        values = super().drained()
+        self._lots = []
+        return values
 
 
-class _Words(_Column):
-    """Texts: one dictionary for all lots, because the Parquet writer takes a text column's dictionary as it is, and
-    gives it up at a second one.
+class _WaitingTexts(_Waiting):
+    """Texts that repeat themselves are written as a dictionary, one for all of a row group, because the Parquet writer
+    takes it as it is, and gives it up at a second one. It has the words in the order of the rows.
     """
 
-    def __init__(self, kind: Any) -> None:
-        super().__init__(kind)
-        self._dictionary: Any = pa.array([], kind.value_type)
+    def settle(self, is_packing: bool) -> None:
+        super().settle(is_packing)
+        if self.share <= _PACKED_SHARE:
+            self._is_packed = True
+            self.kind = pa.dictionary(pa.uint16(), self.kind)
 
-    def add(self, values: pa.Array[Any]) -> int:
-        encoded: Any = pc.dictionary_encode(values)
-        found: Any = pc.index_in(encoded.dictionary, value_set=self._dictionary)
-        before = self._dictionary.nbytes
-        if found.null_count:
-            new = encoded.dictionary.filter(found.is_null())
-            self._dictionary = pa.concat_arrays([self._dictionary, new])
-            found = pc.index_in(encoded.dictionary, value_set=self._dictionary)
-            self.words = len(self._dictionary)
-        indices = found.take(encoded.indices).cast(self.kind.index_type)
-        self._chunks.append(indices)
-        return int(indices.nbytes + self._dictionary.nbytes - before)
+    def values(self) -> Any:
+        codes, beside = self._in_one_piece()
+        if not self._is_packed:
+            return self._column.plain(codes, beside)
+        if beside is not None:
+            lots = list(_encoded(self._column.plain(codes, beside), self.kind))
+            return pa.chunked_array(lots, self.kind)
+        order = _by_appearance(codes)
+        words = order[order != self._column.nothing]
+        numbers = np.full(self._column.nothing + 1, self._column.nothing, codes.dtype)
+        numbers[words] = np.arange(len(words))
+        indices = as_array(pa.uint16(), numbers.take(codes), self._column.nothing)
+        return pa.DictionaryArray.from_arrays(indices, self._column.words.take(pa.array(words)))
 
-    def chunked(self) -> Any:
-        arrays = [pa.DictionaryArray.from_arrays(chunk, self._dictionary) for chunk in self._chunks]
-        return pa.chunked_array(arrays, self.kind)
 
-    def clear(self) -> None:
-        super().clear()
-        self.words, self._dictionary = 0, pa.array([], self.kind.value_type)
+def _by_appearance(codes: Codes) -> Codes:
+    """The distinct ones, in the order of their first places."""
+    first = np.full(1 << 16, len(codes))
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))].astype(codes.dtype)
+
+
+def _encoded(texts: Any, kind: Any) -> Iterator[Any]:
+    """As a dictionary; of two halves, where its numbers are too small."""
+    encoded, half = texts.dictionary_encode(), len(texts) // 2
+    if len(encoded.dictionary) > 1 << kind.index_type.bit_width - 1:
+        yield from _encoded(texts[:half], kind)
+        yield from _encoded(texts[half:], kind)
+    else:
+        yield pa.DictionaryArray.from_arrays(encoded.indices.cast(kind.index_type), encoded.dictionary)

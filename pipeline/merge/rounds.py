@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
 
-from pipeline.merge.sources import Batches, ids_of
+from pipeline.merge.coding import Rows, joined
 from pipeline.store.ledger import Ints
 
-Round = list[pa.RecordBatch]
-"""The rows of one round, a batch for each source, in the sources' order."""
+Source = Iterable[Rows]
+"""Sorted rows, some at a time."""
+Round = list[Rows]
+"""The rows of one round, those of each source, in the sources' order."""
 
 
-def rounds(sources: Sequence[Batches], schema: pa.Schema) -> Iterator[Round]:
-    """All rows of all sources, customers ascending from round to round; no customer is in two of them."""
-    inputs = [_Input(iter(batches), schema) for batches in sources]
+def rounds(sources: Sequence[Source], none: Rows) -> Iterator[Round]:
+    """All rows of all sources, customers ascending from round to round; no customer is in two of them.
+
+    `none` are no rows, of the same table.
+    """
+    inputs = [_Input(iter(source), none) for source in sources]
     while sum(one.fill() for one in inputs):
         unfinished = [int(one.ids[-1]) for one in inputs if not one.is_finished]
         boundary = min(unfinished, default=None)
@@ -26,51 +30,41 @@ def rounds(sources: Sequence[Batches], schema: pa.Schema) -> Iterator[Round]:
 class _Input:
     """One sorted source with the rows that wait; of its last customer more may be to come."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
-        self._batches = batches
-        self._none = pa.RecordBatch.from_pylist([], schema)
-        self._waiting = self._none
-        self.ids: Ints = np.empty(0, np.int64)
+    def __init__(self, source: Iterator[Rows], none: Rows) -> None:
+        self._source = source
+        self._none = self._waiting = none
+        self.ids: Ints = none.ids
         self.is_finished = False  # nothing is to come behind what waits
 
     def fill(self) -> bool:
         """Have all rows of one customer waiting at the least; False when there are no more rows."""
         while not self.is_finished and (not len(self.ids) or self.ids[0] == self.ids[-1]):
-            more = next(self._batches, None)
+            more = next(self._source, None)
             if more is None:
                 self.is_finished = True
-            elif more.num_rows:
+            elif len(more):
                 self._waiting = joined([self._waiting, more]) if len(self.ids) else more
-                self.ids = ids_of(self._waiting)
+                self.ids = self._waiting.ids
         return bool(len(self.ids))
 
-    def take_before(self, boundary: int | None) -> pa.RecordBatch:
+    def take_before(self, boundary: int | None) -> Rows:
         """The waiting rows of customers before the boundary; all where there is none."""
         count = len(self.ids) if boundary is None else int(np.searchsorted(self.ids, boundary))
-        before = self._waiting.slice(0, count)
-        self._waiting = self._waiting.slice(count) if count < len(self.ids) else self._none
+        before = self._waiting.cut(0, count)
+        self._waiting = self._waiting.cut(count) if count < len(self.ids) else self._none
         self.ids = self.ids[count:]
         return before
 
 
-def in_order(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Rows of several sorted batches, sorted by customer; those of one customer in the order of the batches."""
-    filled = [batch for batch in batches if batch.num_rows]
+def in_order(several: Sequence[Rows]) -> Rows:
+    """Rows that are sorted each, sorted by customer; those of one customer in the order they are handed in."""
+    filled = [rows for rows in several if len(rows)]
     if len(filled) < 2:
-        return filled[0] if filled else batches[0]
+        return filled[0] if filled else several[0]
     together = joined(filled)
-    return taken(
-        together, np.argsort(ids_of(together), kind="stable")
-    )  # finds the sorted stretches, merges them
+    return together.taken(by_customer(together.ids))
 
 
-def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch of several."""
-    together: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
-    return together
-
-
-def taken(batch: pa.RecordBatch, places: Ints) -> pa.RecordBatch:
-    """The rows at these places, in this order."""
-    rows: pa.RecordBatch = batch.take(pa.array(places, pa.int64()))
-    return rows
+def by_customer(ids: Ints) -> Ints:
+    """The places of rows by customer, those of one customer in their order."""
+    return np.argsort(ids, kind="stable")  # finds the sorted stretches, merges them

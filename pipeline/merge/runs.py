@@ -6,44 +6,49 @@ their decoders, which grows with the night. A run is read a small batch at a tim
 
 from __future__ import annotations
 
+import mmap
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
-from pipeline.merge.rounds import in_order, joined, rounds, taken
-from pipeline.merge.sources import Batches, ids_of, rows_in
+from pipeline.merge.coding import Beside, Coding, Rows, beside_of, joined
+from pipeline.merge.rounds import Source, by_customer, in_order, rounds
+from pipeline.merge.sources import Batches
 from pipeline.store.atomic import make_folder, storage_errors
 
-RUN_BYTES = 8 << 20
+RUN_BYTES = 12 << 20
 """So much of a table's rows of tonight is sorted at once, in memory."""
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = 64 << 10
 """A run's rows are read so many at a time, at the least."""
 SOURCES_BYTES = 2 << 20
 """All runs together have so much in memory, about."""
-FAN_IN = 32
+FAN_IN = 128
 """So many runs are read side by side; of more, groups become longer runs."""
+_FEWEST_ROWS = 256
 
 
 @contextmanager
-def sorted_sources(batches: Batches, schema: pa.Schema, scratch: Path) -> Iterator[list[Batches]]:
-    """The rows of all batches (each sorted, in any order) from at most FAN_IN sorted sources.
+def sorted_sources(batches: Batches, coding: Coding, scratch: Path) -> Iterator[list[Source]]:
+    """The rows of all batches (in any order) from at most FAN_IN sorted sources.
 
     `scratch` is a folder to use and remove; what a death left there is of no use. Raises StorageError.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        sources = list(_memory_fulls(batches, schema, scratch))
+        sources = list(_memory_fulls(batches, coding, scratch))
         level = 0
         while len(sources) > FAN_IN:
             groups = [sources[start : start + FAN_IN] for start in range(0, len(sources), FAN_IN)]
             level += 1
             sources = [
-                _run(_merged(group, schema), schema, scratch / f"{level}-{number:05d}")
+                _Run(_merged(group, coding), coding, scratch / f"{level}-{number:05d}")
                 for number, group in enumerate(groups)
             ]
         yield [_larger(one, SOURCES_BYTES // max(1, len(sources))) for one in sources]
@@ -51,74 +56,122 @@ def sorted_sources(batches: Batches, schema: pa.Schema, scratch: Path) -> Iterat
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _memory_fulls(batches: Batches, schema: pa.Schema, scratch: Path) -> Iterator[Batches]:
+def _memory_fulls(batches: Batches, coding: Coding, scratch: Path) -> Iterator[Source]:
     """A source for each memory full; the last one stays in memory."""
-    waiting: list[pa.RecordBatch] = []
-    size = number = 0
+    filling, number = _Filling(coding), 0
     for batch in batches:
-        waiting.append(batch)
-        size += batch.nbytes
-        if size >= RUN_BYTES:
-            yield _run(_sorted(waiting, schema), schema, scratch / f"0-{number:05d}")
-            waiting, size, number = [], 0, number + 1
-    if waiting:
-        yield _sorted(waiting, schema)
+        if not filling.has_room(batch):
+            yield _Run(filling.in_order(), coding, scratch / f"0-{number:05d}")
+            filling.empty()
+            number += 1
+        filling.add(batch)
+    yield filling.in_order()
 
 
-def _sorted(batches: list[pa.RecordBatch], schema: pa.Schema) -> list[pa.RecordBatch]:
-    """Their rows by customer; what was handed in is let go."""
-    together = joined(batches)
-    batches.clear()
-    ids = ids_of(together)
-    if (ids[1:] < ids[:-1]).any():
-        together = taken(together, np.argsort(ids, kind="stable"))
-    rows = rows_in(SOURCES_BYTES, schema)
-    return [together.slice(start, rows) for start in range(0, together.num_rows, rows)]
+class _Filling:
+    """Rows as they come, in one piece of memory, which goes back to the system as such."""
+
+    def __init__(self, coding: Coding) -> None:
+        self._coding = coding
+        memory, width = mmap.mmap(-1, RUN_BYTES), coding.dtype.itemsize
+        self._records = np.frombuffer(memory, coding.dtype, RUN_BYTES // width)
+        self._beside: list[tuple[int, Beside]] = []  # of so many rows each
+        self._beside_bytes = 0
+        self._rows = 0
+
+    def has_room(self, batch: pa.RecordBatch) -> bool:
+        """Whether these rows fit, too; a first batch always does."""
+        is_full = self._rows + batch.num_rows > len(self._records) or self._beside_bytes >= RUN_BYTES
+        return not self._rows or not is_full
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """More rows, in the columns of the table."""
+        stop = self._rows + batch.num_rows
+        if stop > len(self._records):
+            self._records = np.empty(stop, self._coding.dtype)
+        beside = self._coding.code(batch.columns, self._records[self._rows : stop])
+        self._beside.append((batch.num_rows, beside))
+        self._beside_bytes += sum(column.nbytes for column in beside.values())
+        self._rows = stop
+
+    def empty(self) -> None:
+        """Begin anew."""
+        self._beside, self._beside_bytes, self._rows = [], 0, 0
+
+    def in_order(self) -> Iterator[Rows]:
+        """Them by customer, some at a time."""
+        rows = Rows(self._records[: self._rows], beside_of(self._beside))
+        order, ids = None, rows.ids
+        if (ids[1:] < ids[:-1]).any():
+            order = by_customer(ids)
+        at_once = _rows_in(SOURCES_BYTES, self._coding)
+        for start in range(0, self._rows, at_once):
+            stop = start + at_once
+            yield rows.cut(start, stop) if order is None else rows.taken(order[start:stop])
 
 
-def _merged(group: Sequence[Batches], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for one in rounds(group, schema):
+def _rows_in(size: int, coding: Coding) -> int:
+    return max(_FEWEST_ROWS, size // coding.dtype.itemsize)
+
+
+def _merged(group: Sequence[Source], coding: Coding) -> Iterator[Rows]:
+    for one in rounds(group, coding.none()):
         yield in_order(one)
 
 
-def _run(batches: Batches, schema: pa.Schema, path: Path) -> Batches:
-    """The rows by way of the disk. Not synced: a death makes them anew."""
-    make_folder(path.parent)
-    options = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-    rows = rows_in(BATCH_BYTES, schema)
-    with (
-        storage_errors("write", path),
-        pa.OSFile(str(path), "wb") as file,
-        ipc.new_stream(file, schema, options=options) as writer,
-    ):
-        for batch in batches:
-            for start in range(0, batch.num_rows, rows):
-                writer.write_batch(batch.slice(start, rows))
-    return _Run(path)
-
-
 class _Run:
-    """A run on the disk; opened when it is read, and removed when it was."""
+    """A run on the disk: written at once, opened when it is read, removed when it was. A death makes it anew: no sync.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Some rows at a time are a stream of Arrow's, so that each can have other columns beside the records.
+    """
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
+    def __init__(self, source: Source, coding: Coding, path: Path) -> None:
+        self._dtype, self._path = coding.dtype, path
+        make_folder(path.parent)
+        at_once = _rows_in(BATCH_BYTES, coding)
+        with storage_errors("write", path), pa.OSFile(str(path), "wb") as file:
+            for rows in source:
+                for start in range(0, len(rows), at_once):
+                    _write(rows.cut(start, start + at_once), file)
+
+    def __iter__(self) -> Iterator[Rows]:
         options = ipc.IpcReadOptions(use_threads=False)
         with storage_errors("read", self._path), pa.OSFile(str(self._path), "rb") as file:
-            yield from ipc.open_stream(file, options=options)
+            size = file.size()
+            while file.tell() < size:
+                for batch in ipc.open_stream(file, options=options):
+                    yield _read(batch, self._dtype)
         self._path.unlink()
 
 
-def _larger(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about so many bytes: rounds of few rows cost as much as those of many."""
-    waiting: list[pa.RecordBatch] = []
+_RECORDS = "records"
+
+
+def _write(rows: Rows, file: pa.NativeFile) -> None:
+    found: Any = rows.records
+    records = pa.Array.from_buffers(pa.binary(found.itemsize), len(rows), [None, pa.py_buffer(found)])
+    batch = pa.RecordBatch.from_arrays([records, *rows.beside.values()], names=[_RECORDS, *rows.beside])
+    options = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with ipc.new_stream(file, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+
+
+def _read(batch: pa.RecordBatch, dtype: npt.DTypeLike) -> Rows:
+    [records, *beside] = batch.columns
+    memory: Any = records.buffers()[1]
+    found = np.frombuffer(memory, dtype, batch.num_rows)
+    return Rows(found, dict(zip(batch.schema.names[1:], beside, strict=True)))
+
+
+def _larger(source: Source, size: int) -> Iterator[Rows]:
+    """The same rows, about so many bytes at a time: rounds of few rows cost as much as those of many."""
+    waiting: list[Rows] = []
     waits = 0
-    for batch in batches:
-        waiting.append(batch)
-        waits += batch.nbytes
+    for rows in source:
+        waiting.append(rows)
+        waits += rows.nbytes
         if waits >= size:
-            yield joined(waiting) if len(waiting) > 1 else waiting[0]
+            yield joined(waiting)
             waiting, waits = [], 0
     if waiting:
-        yield joined(waiting) if len(waiting) > 1 else waiting[0]
+        yield joined(waiting)

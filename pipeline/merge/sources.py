@@ -41,8 +41,8 @@ def rows_in(size: int, schema: pa.Schema) -> int:
 
 def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iterator[pa.RecordBatch]:
     """A part's rows, without those of answers that a later one replaced. Raises StorageError."""
-    for batch in read_batches(path, batch_rows=rows, use_threads=False):
-        yield _aligned(without_stale(batch, ledger), schema, path)
+    batches = read_batches(path, batch_rows=rows, use_threads=False)
+    return _aligned((without_stale(batch, ledger) for batch in batches), schema, path)
 
 
 def without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
@@ -56,21 +56,26 @@ def without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
 def last_rows(paths: Iterable[Path], schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
     """The last snapshot's rows, file by file. Raises StorageError."""
     for path in paths:
-        for batch in read_batches(path, batch_rows=rows, use_threads=False):
-            yield _aligned(batch, schema, path)
+        yield from _aligned(read_batches(path, batch_rows=rows, use_threads=False), schema, path)
 
 
-def _aligned(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
+def _aligned(batches: Batches, schema: pa.Schema, path: Path) -> Iterator[pa.RecordBatch]:
     """The schema's columns in its order; one that an older snapshot lacks is null. Raises StorageError."""
-    arrays = [_column_as(column, batch, path) for column in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    names: list[str] = []
+    for batch in batches:
+        names = names or batch.schema.names  # the same in all of a file
+        if names == schema.names and batch.schema.types == schema.types:
+            yield batch
+        else:
+            arrays = [_column_as(column, batch, names, path) for column in schema]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _column_as(column: pa.Field[Any], batch: pa.RecordBatch, path: Path) -> pa.Array[Any]:
-    if column.name not in batch.schema.names:
+def _column_as(column: pa.Field[Any], batch: pa.RecordBatch, names: list[str], path: Path) -> pa.Array[Any]:
+    if column.name not in names:
         missing: pa.Array[Any] = pa.nulls(batch.num_rows, column.type)
         return missing
-    found: pa.Array[Any] = batch.column(column.name)
+    found: pa.Array[Any] = batch.column(names.index(column.name))
     if found.type == column.type:
         return found
     try:

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.merge.changes import Changes, changes_schema
+from pipeline.merge.coding import Coding, Rows
 from pipeline.merge.files import Deliver, keep_in_place, table_files
 from pipeline.merge.leaving import Leaves
-from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.rounds import Source, in_order, rounds
 from pipeline.merge.runs import SOURCES_BYTES, sorted_sources
-from pipeline.merge.sources import fresh_rows, ids_of, is_among, last_rows, rows_in
+from pipeline.merge.sources import fresh_rows, is_among, last_rows, rows_in
 from pipeline.store.ledger import Ledger
 from pipeline.store.snapshots import ManifestTable
 
@@ -89,35 +88,38 @@ def merge_table(
 
     Each file is handed to `deliver` when it is finished. Raises StorageError.
     """
-    rows = rows_in(SOURCES_BYTES, inputs.schema)
-    sums = _Sums()
+    coding, sums = Coding(inputs.schema), _Sums()
     with ExitStack() as stack:
-        sources = stack.enter_context(_tonights(inputs, ledger, rows))
+        sources = stack.enter_context(_tonights(inputs, ledger, coding))
         expected = inputs.expected_bytes
-        files = stack.enter_context(table_files(inputs.schema, folder, inputs.compression, deliver, expected))
+        files = stack.enter_context(table_files(coding, folder, inputs.compression, deliver, expected))
         changes = stack.enter_context(_changes(inputs, folder, deliver))
-        for last, *tonight in rounds(
-            [last_rows(inputs.previous, inputs.schema, rows), *sources], inputs.schema
-        ):
+        for last, *tonight in rounds([_lasts(inputs, coding), *sources], coding.none()):
             inputs.check_in()
-            sifted = _sift(last, in_order(tonight or [last.slice(0, 0)]), leaves)
-            files.write(in_order([sifted.kept, sifted.fresh]))
+            sifted = _sift(last, in_order(tonight or [coding.none()]), leaves)
+            files.add(in_order([sifted.kept, sifted.fresh]))
             sums.add(sifted)
             if changes is not None:
-                changes.add(sifted.gone, sifted.fresh)
+                changes.add(coding.batch(sifted.gone), coding.batch(sifted.fresh))
     changed = _changed(changes) if changes is not None else None
     return MergedTable(files.finished, sums.fresh, sums.kept, sums.gone, changed)
 
 
 @contextmanager
-def _tonights(inputs: TableInputs, ledger: Ledger, rows: int) -> Iterator[list[Iterable[pa.RecordBatch]]]:
+def _tonights(inputs: TableInputs, ledger: Ledger, coding: Coding) -> Iterator[list[Source]]:
     """Tonight's rows from few sorted sources."""
     if not inputs.parts:
         yield []
         return
+    rows = rows_in(SOURCES_BYTES, inputs.schema)
     batches = (batch for path in inputs.parts for batch in fresh_rows(path, inputs.schema, ledger, rows))
-    with sorted_sources(batches, inputs.schema, inputs.scratch) as sources:
+    with sorted_sources(batches, coding, inputs.scratch) as sources:
         yield sources
+
+
+def _lasts(inputs: TableInputs, coding: Coding) -> Iterator[Rows]:
+    rows = rows_in(SOURCES_BYTES, inputs.schema)
+    return map(coding.rows, last_rows(inputs.previous, inputs.schema, rows))
 
 
 @contextmanager
@@ -126,8 +128,8 @@ def _changes(inputs: TableInputs, folder: Path, deliver: Deliver) -> Iterator[Ch
         yield None
         return
     into = folder.parent / CHANGES / folder.name
-    schema = changes_schema(inputs.schema)
-    with table_files(schema, into, inputs.compression, deliver, root=folder.parent) as files:
+    coding = Coding(changes_schema(inputs.schema))
+    with table_files(coding, into, inputs.compression, deliver, root=folder.parent) as files:
         yield Changes(files, inputs.changes_key, inputs.night)
 
 
@@ -139,9 +141,9 @@ def _changed(changes: Changes) -> Changed:
 class _Sifted:
     """A round's rows: who stays, who leaves, who comes."""
 
-    kept: pa.RecordBatch
-    gone: pa.RecordBatch
-    fresh: pa.RecordBatch
+    kept: Rows
+    gone: Rows
+    fresh: Rows
 
 
 @dataclass
@@ -151,26 +153,20 @@ class _Sums:
     gone: int = 0
 
     def add(self, sifted: _Sifted) -> None:
-        self.fresh += sifted.fresh.num_rows
-        self.kept += sifted.kept.num_rows
-        self.gone += sifted.gone.num_rows
+        self.fresh += len(sifted.fresh)
+        self.kept += len(sifted.kept)
+        self.gone += len(sifted.gone)
 
 
-def _sift(last: pa.RecordBatch, fresh: pa.RecordBatch, leaves: Leaves) -> _Sifted:
+def _sift(last: Rows, fresh: Rows, leaves: Leaves) -> _Sifted:
     """A round has all rows of its customers, so that what tonight brought of them is known."""
-    last_ids, fresh_ids = ids_of(last), ids_of(fresh)
+    last_ids, fresh_ids = last.ids, fresh.ids
     if leaves.everyone:
-        return _Sifted(last.slice(0, 0), last, fresh)
+        return _Sifted(last.cut(0, 0), last, fresh)
     if len(leaves.unless_there):
         yields = is_among(fresh_ids, leaves.unless_there) & is_among(fresh_ids, last_ids)
-        fresh = _only(fresh, ~yields)
+        fresh = fresh.only(~yields)
     leave = is_among(last_ids, leaves.replaced)
     if len(leaves.if_brought):
         leave |= is_among(last_ids, leaves.if_brought) & is_among(last_ids, fresh_ids)
-    return _Sifted(_only(last, ~leave), _only(last, leave), fresh)
-
-
-def _only(batch: pa.RecordBatch, wanted: npt.NDArray[np.bool_]) -> pa.RecordBatch:
-    if wanted.all():
-        return batch
-    return batch.filter(pa.array(wanted)) if wanted.any() else batch.slice(0, 0)
+    return _Sifted(last.only(~leave), last.only(leave), fresh)

@@ -1,0 +1,155 @@
+"""Rows as records of a fixed width: whatever a table may hold comes back as it was."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.merge import coding as coding_module
+from pipeline.merge import packing, runs
+from pipeline.merge.coding import Coding, joined
+from pipeline.merge.packing import Packing
+from pipeline.merge.runs import sorted_sources
+
+FIELDS: list[pa.Field[Any]] = [
+    pa.field("customer_id", pa.int64(), nullable=False),
+    pa.field("amount", pa.decimal128(38, 9)),
+    pa.field("text", pa.string()),
+    pa.field("is_so", pa.bool_()),
+    pa.field("at", pa.timestamp("us", "UTC")),
+    pa.field("local", pa.timestamp("us")),
+    pa.field("day", pa.date32()),
+    pa.field("count", pa.int64()),
+    pa.field("share", pa.float64()),
+]
+SCHEMA = pa.schema(FIELDS)
+SMALLEST = -(1 << 63)
+EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
+MOMENTS = st.datetimes()
+LARGEST = 10**38 - 1  # of the smallest unit
+AMOUNTS = st.one_of(
+    st.integers(-LARGEST, LARGEST).map(lambda one: Decimal(f"{one}E-9")),
+    st.sampled_from([Decimal("9223372036.854775807"), Decimal("-9223372036.854775808"), Decimal(0)]),
+)
+ROWS = st.lists(
+    st.tuples(
+        st.integers(1, 9),
+        st.none() | AMOUNTS,
+        st.none() | st.sampled_from(["", "gold", "a text"]) | st.text(max_size=3),
+        st.none() | st.booleans(),
+        st.none() | MOMENTS.map(lambda one: one.replace(tzinfo=UTC)),
+        st.none() | MOMENTS,
+        st.none() | st.dates(),
+        st.none() | st.sampled_from([SMALLEST, SMALLEST + 1, -1, 0, (1 << 63) - 1]),
+        st.none() | st.floats(allow_nan=False),
+    ),
+    max_size=12,
+)
+
+
+def a_batch(rows: list[Any]) -> pa.RecordBatch:
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+@pytest.mark.parametrize("words", [2, 16_384])
+@given(first=ROWS, second=ROWS, cut=st.integers(0, 12))
+def test_what_is_done_with_records_is_done_with_the_rows(
+    words: int, first: list[Any], second: list[Any], cut: int
+) -> None:
+    """Joined, cut, taken, picked, packed: as Arrow does it, with every value, null, and text beyond the vocabulary."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coding_module, "MOST_WORDS", words)
+        coding = Coding(SCHEMA)
+        both = a_batch([*first, *second])
+        rows = joined([coding.rows(a_batch(first)), coding.rows(a_batch(second))])
+    assert coding.batch(rows).equals(both)
+    assert rows.ids.tolist() == both["customer_id"].to_pylist()
+    assert coding.batch(coding.rows(both.slice(cut))).equals(both.slice(cut))
+    assert coding.batch(rows.cut(cut, cut + 5)).equals(both.slice(cut, 5))
+    backwards: Any = np.arange(both.num_rows)[::-1]
+    assert coding.batch(rows.taken(backwards)).equals(both.take(pa.array(backwards)))
+    odd = np.arange(both.num_rows) % 2 == 1
+    assert coding.batch(rows.only(odd)).equals(both.filter(pa.array(odd)))
+    waiting = Packing(coding)
+    waiting.add(rows)
+    assert waiting.drained().cast(SCHEMA).equals(pa.Table.from_batches([both]))
+
+
+def many_rows(count: int, seed: int) -> pa.RecordBatch:
+    """Rows of every kind, out of order: small amounts and large ones, texts that repeat themselves and that do not."""
+    random = np.random.default_rng(seed)
+    ids, kinds = random.integers(0, count, count).tolist(), random.integers(0, 6, count).tolist()
+    rows = [
+        (
+            one,
+            [None, Decimal(one), Decimal(one) * 10**18, Decimal("0.01"), Decimal(0), Decimal(-7)][kind],
+            [None, "gold", f"note {one}", "", f"word {one % 50}", "silver"][kind],
+            [None, True, False][kind % 3],
+            datetime.fromtimestamp(one, UTC) if kind else None,
+            EPOCH - timedelta(days=one) if kind > 1 else None,
+            date(2026, 11, kind + 1),
+            [one, SMALLEST][kind // 5],
+            one / 7,
+        )
+        for one, kind in zip(ids, kinds, strict=True)
+    ]
+    return a_batch(rows)
+
+
+@pytest.mark.parametrize("most_words", [16_384, 20])
+def test_by_way_of_the_disk_or_not_sorted_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_words: int
+) -> None:
+    """Runs hold what is in the records and what lies beside them; a customer's rows keep their order."""
+    monkeypatch.setattr(coding_module, "MOST_WORDS", most_words)
+    monkeypatch.setattr(coding_module, "_FEW_WORDS", 2_000)
+    monkeypatch.setattr(runs, "RUN_BYTES", 40_000)
+    batches = [many_rows(700, seed) for seed in range(5)]
+    coding = Coding(SCHEMA)
+    with sorted_sources(batches, coding, tmp_path / "runs") as sources:
+        assert len(list((tmp_path / "runs").iterdir())) > 2
+        found = [coding.batch(joined(list(source))) for source in sources]
+    expected = pa.Table.from_batches(batches)
+    together = pa.Table.from_batches(found)
+    order: Any = np.argsort(expected["customer_id"].to_numpy(), kind="stable")
+    again: Any = np.argsort(together["customer_id"].to_numpy(), kind="stable")
+    assert together.take(pa.array(again)).equals(expected.take(pa.array(order)))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("most_words", [16_384, 20])
+def test_rows_are_packed_in_lots_whatever_lies_beside(
+    monkeypatch: pytest.MonkeyPatch, most_words: int
+) -> None:
+    """A lot whose dictionary is too large is halved; a large amount among small ones is packed with them."""
+    monkeypatch.setattr(coding_module, "MOST_WORDS", most_words)
+    monkeypatch.setattr(packing, "LOOSE_BYTES", 1)
+    monkeypatch.setattr(packing, "LOT_BYTES", 100_000)
+    monkeypatch.setattr(packing, "_PACKED_SHARE", 1.0)
+    monkeypatch.setattr(packing, "_SMALL", 1 << 20)
+    batches, coding = [many_rows(900, seed) for seed in range(4)], Coding(SCHEMA)
+    waiting = Packing(coding)
+    for batch in batches:
+        waiting.add(coding.rows(batch))
+    assert waiting.drained().cast(SCHEMA).equals(pa.Table.from_batches(batches))
+    assert (waiting.rows, waiting.bytes) == (0, 0)
+
+
+def test_a_vocabulary_takes_no_more_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that are like no other lie beside the records, as they are."""
+    monkeypatch.setattr(coding_module, "_FEW_WORDS", 2)
+    batch = pa.RecordBatch.from_pydict({"customer_id": [1, 2, 3, 4], "text": ["a", "b", "c", "d"]})
+    coding = Coding(batch.schema)
+    rows = coding.rows(batch)
+    assert rows.beside["text"].to_pylist() == ["a", "b", "c", "d"]
+    assert len(coding.columns[1].words) == 0
