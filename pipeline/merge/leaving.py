@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.blocks.gaps import TORN, is_gap, tables_without
 from pipeline.config import SnapshotConfig
-from pipeline.merge.sources import ids_of, is_among, without_stale
+from pipeline.merge.sources import ids_of, without_stale
 from pipeline.outcome import Outcome
+from pipeline.store.idsets import common, distinct, without
 from pipeline.store.ledger import RECORD, Ints, Ledger
 from pipeline.store.parquet import read_batches
 
@@ -46,13 +47,13 @@ class Leaving:
         self, ledger: Ledger, snapshot: SnapshotConfig, gaps: Mapping[int, Ints], also: Ints = _NOBODY
     ) -> None:
         """`gaps` has the customers by their warnings' codes (`codes_in`); `also` leave whatever was said of them."""
-        self._whole = np.union1d(ledger.with_outcome(Outcome.EXPORTED, *gone_for(snapshot)), also)
-        self._partial = np.setdiff1d(ledger.with_outcome(Outcome.PARTIAL), self._whole, assume_unique=True)
-        self._everybody = np.union1d(self._whole, self._partial)
+        self._whole = distinct(ledger.with_outcome(Outcome.EXPORTED, *gone_for(snapshot)), also)
+        self._partial = without(ledger.with_outcome(Outcome.PARTIAL), self._whole)
+        self._everybody = distinct(self._whole, self._partial)
         self._is_full = snapshot.mode == "full"
-        told = {code: np.intersect1d(ids, self._partial) for code, ids in gaps.items()}
+        told = {code: common(ids, self._partial) for code, ids in gaps.items()}
         self._gaps = {code: ids for code, ids in told.items() if len(ids)}
-        self._untold = np.setdiff1d(self._partial, _all_of(self._gaps.values()), assume_unique=True)
+        self._untold = without(self._partial, _all_of(self._gaps.values()))
 
     def of(self, table: str) -> Leaves:
         """For a table of data."""
@@ -60,9 +61,9 @@ class Leaving:
             return Leaves(self._everybody, everyone=True)
         torn = _all_of(ids for code, ids in self._gaps.items() if table in TORN.get(code, ()))
         lacking = [ids for code, ids in self._gaps.items() if table in tables_without(code)]
-        if_brought = np.setdiff1d(_all_of([*lacking, self._untold]), torn, assume_unique=True)
-        stay = np.union1d(if_brought, torn)
-        replaced = self._everybody[~is_among(self._everybody, stay)] if len(stay) else self._everybody
+        if_brought = without(_all_of([*lacking, self._untold]), torn)
+        stay = distinct(if_brought, torn)
+        replaced = without(self._everybody, stay) if len(stay) else self._everybody
         return Leaves(replaced, if_brought, torn)
 
 
@@ -83,11 +84,11 @@ def codes_in(warnings: Sequence[Path], ledger: Ledger) -> dict[int, Ints]:
         for batch in read_batches(path, ["customer_id", "code", RECORD], use_threads=False):
             fresh = without_stale(batch, ledger)
             ids, codes = ids_of(fresh), fresh.column("code").fill_null(0).to_numpy()
-            for code in filter(is_gap, np.unique(codes).tolist()):
+            for code in filter(is_gap, distinct(codes).tolist()):
                 found.setdefault(code, []).append(ids[codes == code])
     return {code: _all_of(ids) for code, ids in sorted(found.items())}
 
 
-def _all_of(groups: Sequence[Ints] | object) -> Ints:
+def _all_of(groups: Iterable[Ints]) -> Ints:
     """The IDs of all groups, sorted, each once."""
-    return np.unique(np.concatenate([_NOBODY, *groups]))  # type: ignore[misc]  # any iterable of arrays
+    return distinct(_NOBODY, *groups)

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import StorageError
+from pipeline.store.idsets import is_among
 from pipeline.store.journal import chunk_number
 from pipeline.store.ledger import RECORD, Ints, Ledger
 from pipeline.store.parquet import read_batches
@@ -92,12 +91,3 @@ def ids_of(batch: pa.RecordBatch | pa.Table) -> Ints:
     """Whose rows they are."""
     ids: Ints = batch.column("customer_id").to_numpy()
     return ids
-
-
-def is_among(values: Ints, ordered: Ints) -> npt.NDArray[np.bool_]:
-    """Which values stand in the sorted array."""
-    if not len(ordered) or not len(values):
-        return np.zeros(len(values), bool)
-    at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    found: npt.NDArray[np.bool_] = ordered[at] == values
-    return found

@@ -16,7 +16,8 @@ from pipeline.merge.files import Deliver, keep_in_place, table_files
 from pipeline.merge.leaving import Leaves
 from pipeline.merge.rounds import Source, in_order, rounds
 from pipeline.merge.runs import SOURCES_BYTES, sorted_sources
-from pipeline.merge.sources import fresh_rows, is_among, last_rows, rows_in
+from pipeline.merge.sources import fresh_rows, last_rows, rows_in
+from pipeline.store.idsets import is_among
 from pipeline.store.ledger import Ledger
 from pipeline.store.snapshots import ManifestTable
 

@@ -35,6 +35,7 @@ from pipeline.night.listing import identifiers_of
 from pipeline.night.tonight import Previous
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
+from pipeline.store.idsets import distinct, without
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import read_batches, write_part
 from pipeline.store.snapshots import Draft, ManifestTable
@@ -73,7 +74,7 @@ class LastSeen:
     def customers_behind(self, keys: Ints) -> Ints:
         """The customers that other identifiers stand for, as far as they are known."""
         found = self._looked_up(keys, self.customer_ids, -1)
-        return np.unique(found[found >= 0])
+        return distinct(found[found >= 0])
 
     def _looked_up(self, asked: Ints, values: Ints, otherwise: int) -> Ints:
         if not len(self.asked):
@@ -169,7 +170,7 @@ def build_tables(plans: Building, sources: Sources, draft: Draft) -> Built:
     """Write every table of the snapshot under way, some of them side by side. Raises StorageError."""
     built = Built(shadowed=len(sources.ledger.shadowed_records))
     seen = last_seen(sources.previous)
-    deferred = np.setdiff1d(sources.listed, sources.ledger.customer_ids)
+    deferred = without(distinct(sources.listed), sources.ledger.customer_ids)
     _write_deferred(deferred, seen, sources.folder)
     tables = [table for table in wanted_tables(plans.output) if not plans.takes(table.name)]
     merges = _Merges(plans, sources, seen, deferred, draft)
@@ -196,7 +197,7 @@ def _note(name: str, merged: MergedTable, built: Built) -> None:
 
 def _counted(ledger: Ledger, deferred: int) -> dict[str, int]:
     """How many IDs ended with each verdict."""
-    counts = Counter(dict(zip(*np.unique(ledger.outcomes, return_counts=True), strict=True)))
+    counts = Counter(dict(enumerate(np.bincount(ledger.outcomes).tolist())))
     counts[Outcome.DEFERRED] = deferred
     return {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
 
@@ -213,7 +214,7 @@ class _Merges:
         behind = seen.customers_behind(ledger.customer_ids[gone & (ledger.customer_ids < 0)])
         gaps = codes_in(part_paths(sources.folder.parts, "warnings"), ledger)
         self._leaving = Leaving(ledger, snapshot, gaps, behind)
-        tonight = np.union1d(np.union1d(deferred, ledger.every_id()), behind)
+        tonight = distinct(deferred, ledger.every_id(), behind)
         self._outcomes = Leaves(tonight, everyone=snapshot.mode == "full")
 
     def of(self, table: Table) -> Merge:

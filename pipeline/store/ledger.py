@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.outcome import NO_VERDICTS, Outcome
+from pipeline.store.idsets import distinct, without
 from pipeline.store.journal import chunk_number, sealed_chunks
 from pipeline.store.parquet import read_batches
 
@@ -61,7 +62,7 @@ class Ledger:
 
     def with_outcome(self, *outcomes: Outcome) -> Ints:
         """The customers whose ID ended so, sorted."""
-        return np.unique(self.answered_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])])
+        return distinct(self.answered_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])])
 
     def of_questions(self) -> Ledger:
         """The same for the table of verdicts: every question keeps its row, whoever else asked for that customer."""
@@ -69,12 +70,12 @@ class Ledger:
 
     def every_id(self) -> Ints:
         """All that tonight's rows of `outcomes` may be called, sorted: as asked for, and as answered."""
-        return np.union1d(self.customer_ids, self.answered_ids)
+        return distinct(self.customer_ids, self.answered_ids)
 
     @cached_property
     def dropped_records(self) -> Ints:
         """The answers whose rows are in no table of customers, sorted."""
-        return np.union1d(self.stale_records, self.shadowed_records)
+        return distinct(self.stale_records, self.shadowed_records)
 
     def partial_once(self) -> Ints:
         """The IDs with a partial answer that were not asked once more yet, sorted."""
@@ -110,7 +111,7 @@ def read_ledger(parts: Path) -> Ledger:
     calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD])
     throttled = int(np.count_nonzero(calls.pop("status") == 429))
     is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
-    asked_in_vain = np.unique(calls["customer_id"][calls["outcome"] == Outcome.RETRIED])
+    asked_in_vain = distinct(calls["customer_id"][calls["outcome"] == Outcome.RETRIED])
     records = len(is_verdict)
     pages = int(np.count_nonzero(calls["outcome"] == Outcome.PAGE))
     if not is_verdict.all():
@@ -118,7 +119,7 @@ def read_ledger(parts: Path) -> Ledger:
     groups = group_by_id(calls["customer_id"])
     last = groups.last_that_counts(calls["outcome"] != Outcome.FAILED)
     ids = calls["customer_id"][last]
-    distinct = len(ids) + len(np.setdiff1d(asked_in_vain, ids, assume_unique=True))
+    asked = len(ids) + len(without(asked_in_vain, ids))
     return Ledger(
         customer_ids=ids,
         outcomes=calls["outcome"][last],
@@ -126,7 +127,7 @@ def read_ledger(parts: Path) -> Ledger:
         verdicts=groups.sizes(),
         stale_records=np.sort(np.delete(calls[RECORD], last)),
         calls=records,
-        repeated=records - pages - distinct,
+        repeated=records - pages - asked,
         throttled=throttled,
         records=records,
         **_answered(ids, calls["outcome"][last], calls["other_id"][last], calls[RECORD][last]),

@@ -1,0 +1,24 @@
+"""Sets of IDs as sorted arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.store.idsets import Ints, common, distinct, is_among, without
+
+IDS = st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(1, 9)).map(
+    lambda ids: np.array(ids, np.int64)
+)
+
+
+@given(first=IDS, second=IDS)
+def test_they_are_what_pythons_sets_say(first: Ints, second: Ints) -> None:
+    """United, picked and left out, with empty ones, repeated ones and the largest numbers there are."""
+    ordered, there = distinct(second), set(second.tolist())
+    assert ordered.tolist() == sorted(there)
+    assert distinct(first, second).tolist() == sorted(set(first.tolist()) | there)
+    assert is_among(first, ordered).tolist() == [one in there for one in first.tolist()]
+    assert without(first, ordered).tolist() == [one for one in first.tolist() if one not in there]
+    assert common(first, ordered).tolist() == [one for one in first.tolist() if one in there]
