@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Export:
     sandbox: Sandbox
     customers: int
     nights: int = 0
+    ended_at: float = 0.0
 
     def begin(self) -> Export:
         """Write the config and the list."""
@@ -77,7 +79,7 @@ class Export:
         """The same, somewhere else."""
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(self.root, root)
-        return Export(root, self.sandbox, self.customers, self.nights)
+        return Export(root, self.sandbox, self.customers, self.nights, self.ended_at)
 
     def run(self, *, asks: int | None = None, faults: str = "", **flags: Any) -> Result:
         """The next night, which asks so many customers, the longest unseen first; all where None."""
@@ -87,4 +89,8 @@ class Export:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
         tables = [table.name for table in TABLES]
         config = load_config(self.root / "nightly.yaml", flags=dotted, environ={}, tables=tables)
-        return run_night(config, Options(night=night, limit=asks), Screen())
+        if (left := int(self.ended_at) + 1 - time.time()) > 0:  # who was seen before whom is known by the second
+            time.sleep(left)
+        result = run_night(config, Options(night=night, limit=asks), Screen())
+        self.ended_at = time.time()
+        return result

@@ -18,8 +18,10 @@ from hypothesis import HealthCheck, settings
 
 from pipeline.blocks import TABLES
 from pipeline.config import Config, load_config
+from pipeline.normalize import helper
 from pipeline.sandbox import Sandbox, SandboxConfig, known_ids
 from tests import azurite, gcs
+from tests.nursery import Nursery
 from tests.weed import BUCKET, PROGRAM, Weed
 
 PASSWORD = "sandbox"
@@ -171,6 +173,16 @@ def google(gcs_server: gcs.Gcs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     for name, value in gcs_server.environ().items():
         monkeypatch.setenv(name, value)
     return f"gs://{gcs.BUCKET}/{tmp_path.name}/export"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery() -> Iterator[None]:
+    """Nights within pytest have their second process forked by one that stands by, instead of a Python anew each."""
+    nursery = Nursery()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(helper, "_of_its_own", nursery.start)
+        yield
+    nursery.close()
 
 
 class Home:

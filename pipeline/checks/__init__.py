@@ -54,9 +54,9 @@ class Examined(NamedTuple):
 
 def examine(tonight: Tonight, past: Sequence[Measurements], config: ChecksConfig) -> Examined:
     """Look at tonight's rows. `past` are the last good nights, newest first. Raises StorageError."""
-    measured = measure(tonight)
+    measured = measure(tonight, config.min_customers)
     found, numbers = hard_checks(measured, config), measured.numbers
-    if numbers.customers < config.min_customers and len(tonight.asked) < config.min_customers:
+    if measured.are_few:
         return Examined(found, None, measured.by_night)
     verdicts, numbers.failed = judge(numbers, past, config)
     return Examined([*found, *verdicts], numbers, measured.by_night)

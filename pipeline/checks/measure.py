@@ -61,20 +61,22 @@ class Measured:
     repeated: dict[str, int] = field(default_factory=dict)
     orphans: dict[str, int] = field(default_factory=dict)
     by_night: dict[date, int] = field(default_factory=dict)
+    are_few: bool = False  # too few customers to say what is usual: their numbers are left out
 
 
-def measure(tonight: Tonight) -> Measured:
-    """Look at tonight's tables. Raises StorageError."""
+def measure(tonight: Tonight, min_customers: int = 0) -> Measured:
+    """Look at tonight's tables; of fewer customers not at their values. Raises StorageError."""
     sample = choose(tonight.asked, tonight.listed)
     customers = sampled_rows(tonight.files(CUSTOMERS), sample)
     assert customers is not None
     known = sampled_rows(tonight.files_before(CUSTOMERS), sample)
     numbers, matched = _begin(tonight, of_night(customers, tonight.night), known)
-    measured = Measured(numbers)
-    for table, before, rows in _read_ahead(tonight, sample):
+    measured = Measured(numbers, are_few=max(numbers.customers, len(tonight.asked)) < min_customers)
+    for table, before, rows in _read_ahead(tonight, sample, with_before=not measured.are_few):
         measured.repeated[table] = repeated_keys(rows)
         measured.orphans[table] = orphans(rows, ids_of(customers))
-        _add_table(numbers, table, (before, rows), matched)
+        if not measured.are_few:
+            _add_table(numbers, table, (before, rows), matched)
         is_large = rows.nbytes >= RELEASED_BYTES
         del before, rows
         if is_large:
@@ -89,12 +91,15 @@ def measure(tonight: Tonight) -> Measured:
     return measured
 
 
-def _read_ahead(tonight: Tonight, sample: Sample) -> Iterator[tuple[str, pa.Table | None, pa.Table]]:
-    """Each table's rows, before (if there were) and tonight. While one is looked at, the next one is read."""
+def _read_ahead(
+    tonight: Tonight, sample: Sample, *, with_before: bool
+) -> Iterator[tuple[str, pa.Table | None, pa.Table]]:
+    """Each table's rows, before (if there were, and they are wanted) and tonight; the next while one is looked at."""
 
     def read(table: str) -> tuple[str, pa.Table | None, pa.Table | None]:
         rows = sampled_rows(tonight.files(table), sample)
-        before = None if rows is None else sampled_rows(tonight.files_before(table), sample)
+        is_wanted = with_before and rows is not None
+        before = sampled_rows(tonight.files_before(table), sample) if is_wanted else None
         return table, before, rows
 
     with ThreadPoolExecutor(1, "sample") as reader:
