@@ -89,7 +89,9 @@ class Export:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
         tables = [table.name for table in TABLES]
         config = load_config(self.root / "nightly.yaml", flags=dotted, environ={}, tables=tables)
-        if (left := int(self.ended_at) + 1 - time.time()) > 0:  # who was seen before whom is known by the second
+        if (
+            left := int(self.ended_at) + 1 - time.time()
+        ) > 0:  # who was seen before whom is known by the second
             time.sleep(left)
         result = run_night(config, Options(night=night, limit=asks), Screen())
         self.ended_at = time.time()
