@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from pipeline.errors import ExportError, JournalError, StorageError
+from pipeline.errors import ExportError, HelperError, JournalError, StorageError
 from pipeline.fetch.handoff import FRAME_BYTES, FRAME_RECORDS, FRAMES_UNDER_WAY, Handoff
 from pipeline.outcome import Outcome
 from pipeline.stats import Tally
@@ -54,6 +54,24 @@ async def test_records_arrive_in_frames_in_order_and_are_counted_when_durable() 
     assert max(side.frames) <= FRAME_RECORDS
     assert len(side.frames) == 4
     assert tally.durable == 1000
+
+
+async def test_after_half_a_frame_nothing_follows() -> None:
+    """Whoever is stopped while sending leaves a frame without its end: the next one is not sent into it."""
+    side = OtherSide()
+    handoff = Handoff(side.ours, Tally())
+    await handoff.open()
+    sending = asyncio.create_task(handoff.put(packed(1, bytes(32 << 20))))  # more than the socket holds
+    await settled()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    with pytest.raises(HelperError):
+        await handoff.put(packed(2))
+    handoff.close()
+    with pytest.raises(asyncio.IncompleteReadError):
+        await side.run()
+    assert side.frames == []
 
 
 async def test_nothing_at_all_is_a_whole_night_too() -> None:
