@@ -37,6 +37,7 @@ def part_writer(where: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWri
         },
         write_statistics=False,
         write_page_checksum=True,
+        store_schema=False,  # Parquet has all types of ours
     )
 
 

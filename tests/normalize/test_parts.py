@@ -11,13 +11,14 @@ import pytest
 
 from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
+from pipeline.blocks.schema import part_schema
 from pipeline.errors import StorageError
 from pipeline.normalize import chunk, parts
 from pipeline.normalize.chunk import ChunkNormalizer
 from pipeline.normalize.parts import PartFiles
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record
-from pipeline.store.ledger import CALLS
+from pipeline.store.ledger import CALLS, CALLS_SCHEMA
 
 OPTIONS = Options(date(2026, 11, 22))
 ROWS = pa.table({"customer_id": [1, 2]})
@@ -101,3 +102,15 @@ def test_after_an_error_nothing_is_left(tmp_path: Path) -> None:
         files.finish(last=CALLS)
     assert not [name for name in files_in(tmp_path) if name.endswith(".tmp")]
     assert not (tmp_path / CALLS / "chunk-00000.parquet").exists()
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+def test_every_table_is_read_back_with_the_types_that_were_written(tmp_path: Path, offsets: bool) -> None:
+    """Without a copy of Arrow's schema in the file: Parquet has all types of ours."""
+    schemas = {table.name: part_schema(table, offsets=offsets) for table in TABLES} | {CALLS: CALLS_SCHEMA}
+    files = PartFiles(tmp_path, 0)
+    for name, schema in schemas.items():
+        files.add(name, schema.empty_table())
+    files.finish(last=CALLS)
+    for name, schema in schemas.items():
+        assert pq.read_schema(tmp_path / name / "chunk-00000.parquet").equals(schema), name
