@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pyarrow as pa
+
 from pipeline import checks, publish
 from pipeline.blocks import TABLES, accounts
 from pipeline.errors import HeldError, StorageError
@@ -56,6 +58,8 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     )
     night.begins("publishing")
     _swing(night, result, ledger, live.snapshot if live else None)
+    del ledger, sources, built  # what is known of all IDs takes their place
+    pa.default_memory_pool().release_unused()
     _follow_up(night, result)
     return result
 

@@ -163,12 +163,17 @@ WITHOUT = st.tuples(
 )
 
 
-@given(nights=st.lists(st.lists(WITH_BODY | WITHOUT, max_size=12), max_size=5))
-def test_any_nights_give_the_plain_answer(nights: list[list[Verdict]]) -> None:
-    """Whatever came, in whichever order of times: as a loop over calls has it."""
+@given(
+    nights=st.lists(st.lists(WITH_BODY | WITHOUT, max_size=12), max_size=5),
+    at_once=st.sampled_from([1, 3, 1_000]),
+)
+def test_any_nights_give_the_plain_answer(nights: list[list[Verdict]], at_once: int) -> None:
+    """Whatever came, in any order of times, and however many are worked on at once: as a loop over calls has it."""
     knowledge, plain = nothing_known(), dict[int, Plain]()
     for night in nights:
-        knowledge = apply(knowledge, verdicts_of(night))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.store.knowledge.SLICE", at_once)
+            knowledge = apply(knowledge, verdicts_of(night))
         for one in {row[0] for row in night}:
             plain.setdefault(one, Plain()).night([row for row in night if row[0] == one])
     assert rows_of(knowledge) == {one: found.row() for one, found in plain.items()}
