@@ -34,6 +34,8 @@ as some hundreds of answers."""
 OFTEN = 4
 MAX_LEARNED = 64
 _STRANGE_KEY = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?", re.DOTALL)
+_UNLEARNABLE = re.compile(r'[\\"\x00-\x1f]')
+"""msgspec makes no class with such a name."""
 _POSITION = re.compile(r"\[\d+\]")
 PATIENCE = 64
 """So many answers in a row that are not as declared, and from then on only one in so many is tried as a usual one."""
@@ -140,6 +142,7 @@ class Collector:
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Take keys for usual that no declaration names: the path of the objects that have it, and the key."""
+        keys = [(path, key) for path, key in keys if not _UNLEARNABLE.search(key)]
         learned = frozenset([*self.learned, *keys][:MAX_LEARNED])
         if learned == self.learned:
             return

@@ -164,6 +164,14 @@ def test_a_key_that_keeps_coming_is_learned(odd: bytes) -> None:
     assert sum(len(field.seen) for field in quick.unknown.values()) >= LESSON + 20
 
 
+def test_a_key_that_no_class_can_have_is_never_learned() -> None:
+    """A quote, a backslash or a control character in a key that keeps coming: told and kept, and nobody dies of it."""
+    odd = b'{"id":1,"a\\u0001b":1,"profiles":[{"x\\"y\\\\":2}]}'
+    quick, patient, taken = both_ways([odd] * (LESSON + 20))
+    assert (quick, taken) == (patient, 0)
+    assert {path for path, _ in quick.unknown} == {"a\x01b", 'profiles[].x"y\\'}
+
+
 def test_what_comes_rarely_or_in_ever_other_words_is_not_learned() -> None:
     """Keys that are data would make a class larger and larger."""
     collector = Collector(TABLES, Options(NIGHT))
