@@ -103,8 +103,9 @@ class Journal(Handoff):
     def __init__(self) -> None:
         pass
 
-    async def put(self, packed: bytes, records: int = 1) -> None:
-        """Durable at once."""
+    def add(self, packed: bytes, records: int = 1) -> bool:
+        """Durable at once: no frame is ever full."""
+        return False
 
 
 NO_HEADERS: dict[str, str] = {}
