@@ -27,6 +27,8 @@ _ACCOUNTS = frozenset({OUTCOMES, "rejects", "rejected_ids", "unknown_fields"})
 _GONE = ("absent", "deleted", "merged")
 RELEASED_BYTES = 16 << 20
 """After a table of so many bytes its memory goes back to the system; of smaller ones the next table takes it over."""
+RELEASED_ROWS = 250_000
+"""And before a table of so many rows is read: what stays of the one before would add up."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Measured:
 
 def measure(tonight: Tonight, min_customers: int = 0) -> Measured:
     """Look at tonight's tables; of fewer customers not at their values. Raises StorageError."""
+    pa.default_memory_pool().release_unused()  # what the merge has let go: glibc keeps it otherwise
     sample = choose(tonight.asked, tonight.listed)
     customers = sampled_rows(tonight.files(CUSTOMERS), sample)
     assert customers is not None
@@ -97,6 +100,8 @@ def _read_ahead(
     """Each table's rows, before (if there were, and they are wanted) and tonight; the next while one is looked at."""
 
     def read(table: str) -> tuple[str, pa.Table | None, pa.Table | None]:
+        if tonight.rows.get(table, 0) >= RELEASED_ROWS:
+            pa.default_memory_pool().release_unused()
         rows = sampled_rows(tonight.files(table), sample)
         is_wanted = with_before and rows is not None
         before = sampled_rows(tonight.files_before(table), sample) if is_wanted else None

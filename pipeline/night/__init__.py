@@ -24,6 +24,7 @@ from pipeline.night.publishing import build_and_publish, find_out, is_live, noth
 from pipeline.night.tonight import Night, Options, Result, Screen
 from pipeline.plan import Learned, Plan
 from pipeline.store import journal
+from pipeline.store.idsets import without
 from pipeline.store.ledger import read_ledger
 from pipeline.store.snapshots import Manifest, open_snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
@@ -114,7 +115,7 @@ def plan_night(config: Config, options: Options, learned: Learned | None = None)
     night = Night(config, options, Screen(), Workspace(config.work.path), folder, state, lock=-1)
     reader = IdReader(csv_spec(config.ids))
     listed = np.concatenate([np.empty(0, np.int64), *(np.array(batch.ids) for batch in reader.batches())])
-    due = listed[~np.isin(listed, done(night, read_ledger(folder.parts)))]
+    due = without(listed, done(night, read_ledger(folder.parts)))
     return forecast(night, len(listed), len(due), len(knowledge_for(night)), learned)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.errors import StorageError
 from pipeline.night.backfill import verdicts_in
@@ -55,6 +56,7 @@ def remember(night: Night) -> None:
 
 
 def _write(night: Night) -> None:
+    pa.default_memory_pool().release_unused()
     tonight = night.folder.night.isoformat()
     after = _known(night, {tonight: read_verdicts(night.folder.parts)})
     folder = make_folder(_folder(night.workspace), PRIVATE)

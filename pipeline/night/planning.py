@@ -21,6 +21,7 @@ from pipeline.plan.allowance import PACED_S, Allowance
 from pipeline.plan.order import in_order
 from pipeline.plan.window import window_end
 from pipeline.stats import Tally
+from pipeline.store.idsets import distinct, without
 from pipeline.store.knowledge import Knowledge
 from pipeline.store.ledger import Ledger, call_times_since, read_ledger
 from pipeline.store.workspace import NightFolder
@@ -43,7 +44,7 @@ def plan_tonight(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:
     cuts it.
     """
     listed = listed_ids(night.folder)
-    due = askable(listed[~np.isin(listed, done(night, ledger))], night.folder)
+    due = askable(without(listed, done(night, ledger)), night.folder)
     knowledge = knowledge_for(night)
     plan = forecast(night, len(listed), len(due), len(knowledge))
     return ordered(night, due, knowledge)[: night.options.limit], plan
@@ -90,14 +91,14 @@ def _allowance(night: Night, learned: Learned, ages: npt.NDArray[Any]) -> Allowa
 
 
 def done(night: Night, ledger: Ledger) -> Ints:
-    """Who needs no call: answered tonight, or by a night that died, not too long ago."""
+    """Who needs no call, sorted: answered tonight, or by a night that died, not too long ago."""
     now, fresh_for = night.options.now(), timedelta(seconds=night.config.retry.fresh_for)
     began = datetime.fromisoformat(night.state.started_at)
     answered = ledger.done(_micros(min(began, now - fresh_for)), _micros(max(began, now) + fresh_for))
     aside = read_set_aside(night.folder.parts)  # tonight they would only kill once more
     if not aside:
         return answered
-    return np.union1d(answered, np.array([one.customer_id for one in aside], np.int64))
+    return distinct(answered, np.array([one.customer_id for one in aside], np.int64))
 
 
 def _micros(moment: datetime) -> int:

@@ -22,6 +22,7 @@ from pipeline.errors import StorageError
 from pipeline.outcome import NO_VERDICTS, VERDICTS, Outcome
 from pipeline.report.facts import ReasonCount
 from pipeline.report.timeline import Timeline
+from pipeline.store.idsets import distinct, without
 from pipeline.store.journal import Record, chunk_number, open_chunks, records_so_far
 from pipeline.store.ledger import calls_parts, chunks_without_parts, group_by_id, read_columns
 from pipeline.store.parquet import read_batches
@@ -114,7 +115,7 @@ class Sums:
         is_again = outcomes == Outcome.RETRIED
         codes, counts = np.unique(calls["reason_code"][is_again], return_counts=True)
         self.again.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
-        self._asked_in_vain.append(np.unique(calls["customer_id"][is_again]))
+        self._asked_in_vain.append(distinct(calls["customer_id"][is_again]))
         is_verdict = ~np.isin(outcomes, [int(one) for one in NO_VERDICTS])
         kept = (calls["customer_id"], outcomes, calls["reason_code"])
         self._verdicts.append((kept[0][is_verdict], kept[1][is_verdict], kept[2][is_verdict]))
@@ -135,10 +136,10 @@ class Sums:
             odd = batch.filter(pc.not_equal(batch.column("outcome"), pa.scalar(Outcome.EXPORTED.word)))
             if not odd.num_rows:
                 continue
-            distinct = (
+            combinations = (
                 pa.Table.from_batches([odd]).group_by(odd.schema.names, use_threads=False).aggregate([])
             )
-            for row in distinct.to_pylist():
+            for row in combinations.to_pylist():
                 key = Outcome[row["outcome"].upper()], row["reason_code"] or 0
                 self.texts.setdefault(key, row["reason"] or "")
 
@@ -147,8 +148,8 @@ class Sums:
         ids, outcomes, codes = (np.concatenate(column) for column in self._columns())
         groups = group_by_id(ids)
         last = groups.last_that_counts(outcomes != Outcome.FAILED) if len(ids) else ids
-        found = Counter(zip(outcomes[last].tolist(), codes[last].tolist(), strict=True))
-        in_vain = np.setdiff1d(np.unique(np.concatenate([np.empty(0, np.int64), *self._asked_in_vain])), ids)
+        found = _counted(outcomes[last], codes[last])
+        in_vain = without(distinct(np.empty(0, np.int64), *self._asked_in_vain), ids[last])
         asked = len(last) + len(in_vain)
         return Account(
             outcomes={one.word: sum(n for (kind, _), n in found.items() if kind == one) for one in VERDICTS},
@@ -160,6 +161,16 @@ class Sums:
         empty = np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32)
         ids, outcomes, codes = zip(empty, *self._verdicts, strict=True)
         return list(ids), list(outcomes), list(codes)
+
+
+def _counted(outcomes: Ints, codes: Ints) -> dict[tuple[int, int], int]:
+    """How often each outcome came with each code, both of 32 bits at the most. Millions make no objects here."""
+    both = np.empty(len(outcomes), [("outcome", np.int32), ("code", np.int32)])
+    both["outcome"], both["code"] = outcomes, codes
+    values, counts = np.unique(both.view(np.int64), return_counts=True)
+    pairs = values.view(both.dtype)
+    told = zip(pairs["outcome"].tolist(), pairs["code"].tolist(), counts.tolist(), strict=True)
+    return {(outcome, code): count for outcome, code, count in told}
 
 
 def _without_body(record: Record) -> Record:

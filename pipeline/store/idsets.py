@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[Any]
+BLOCK = 1 << 17
+"""So many values are looked for at a time: the places where they would stand take as much memory as they do."""
 
 
 def distinct(*several: Ints) -> Ints:
@@ -22,10 +24,11 @@ def distinct(*several: Ints) -> Ints:
 
 def is_among(values: Ints, ordered: Ints) -> npt.NDArray[np.bool_]:
     """Which values stand in the sorted array."""
-    if not len(ordered) or not len(values):
-        return np.zeros(len(values), bool)
-    at = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    found: npt.NDArray[np.bool_] = ordered[at] == values
+    found = np.zeros(len(values), bool)
+    for start in range(0, len(values) if len(ordered) else 0, BLOCK):
+        some = values[start : start + BLOCK]
+        at = np.minimum(np.searchsorted(ordered, some), len(ordered) - 1)
+        found[start : start + BLOCK] = ordered[at] == some
     return found
 
 

@@ -108,7 +108,11 @@ def calls_parts(parts: Path) -> list[Path]:
 
 def read_ledger(parts: Path) -> Ledger:
     """Read the night's calls. Raises StorageError."""
-    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "status", "other_id", RECORD])
+    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "status", RECORD])
+    if (
+        len(calls["customer_id"]) and calls["customer_id"].min() < 0
+    ):  # somebody was asked for otherwise than by ID
+        calls |= _read_calls(parts, ["other_id"])
     throttled = int(np.count_nonzero(calls.pop("status") == 429))
     is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
     asked_in_vain = distinct(calls["customer_id"][calls["outcome"] == Outcome.RETRIED])
@@ -130,7 +134,12 @@ def read_ledger(parts: Path) -> Ledger:
         repeated=records - pages - asked,
         throttled=throttled,
         records=records,
-        **_answered(ids, calls["outcome"][last], calls["other_id"][last], calls[RECORD][last]),
+        **_answered(
+            ids,
+            calls["outcome"][last],
+            calls.get("other_id", calls["customer_id"])[last],
+            calls[RECORD][last],
+        ),
     )
 
 

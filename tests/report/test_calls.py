@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
 from pipeline.normalize.chunk import ChunkNormalizer, normalize_chunk
 from pipeline.outcome import NO_VERDICTS, VERDICTS, Outcome
-from pipeline.report.calls import NightCalls, Sums
+from pipeline.report.calls import NightCalls, Sums, _counted
 from pipeline.store.journal import ChunkWriter, Record, pack_record
 from pipeline.store.ledger import read_ledger
 from pipeline.store.workspace import NightFolder
@@ -21,6 +22,13 @@ from pipeline.store.workspace import NightFolder
 NIGHT = date(2026, 11, 21)
 BEGAN = int(datetime(2026, 11, 21, 1, tzinfo=UTC).timestamp()) * 1_000_000
 CHUNKS, PER_CHUNK = 5, 60
+
+
+def test_outcomes_and_codes_are_counted_together() -> None:
+    """Codes below nought are codes of our own."""
+    outcomes, codes = np.array([6, 1, 6, 6], np.int8), np.array([-20, 0, -20, 8015], np.int32)
+    assert _counted(outcomes, codes) == {(6, -20): 2, (1, 0): 1, (6, 8015): 1}
+    assert _counted(outcomes[:0], codes[:0]) == {}
 
 
 def records(seed: int) -> list[Record]:
