@@ -119,12 +119,16 @@ def level_band(width: Width, past: Past, customers: int) -> Band | None:
     return _sided(rule, center - half, center + half, past)
 
 
-def drift_band(width: Width, past: Past, customers: int, gap_days: float) -> Band:
-    """Where a drift may lie: around its usual one, the wider the longer ago the customers answered last."""
+def drift_band(width: Width, past: Past, customers: int, gap_days: float, chance: float = 0.0) -> Band:
+    """Where a drift may lie: around its usual one, the wider the longer ago the customers answered last; never
+    narrower than `chance` on either side.
+    """
     rule, (center, spread) = width.rule, _center(past.numbers) if past.values else (0.0, 0.0)
     usual_gap = float(np.median([one[2] for one in past.values])) if past.values else 1.0
     longer = min(max(1.0, gap_days / max(usual_gap, 1.0)), _LONGEST_GAP)
-    half = max((width.floor * _caution(past) + width.spreads * spread) * longer, _few(rule, customers))
+    half = max(
+        (width.floor * _caution(past) + width.spreads * spread) * longer, _few(rule, customers), chance
+    )
     low, high = min(0.0, center) - half, max(0.0, center) + half
     for value in past.accepted:
         low, high = min(low, value - half), max(high, value + half)

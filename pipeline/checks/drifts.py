@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.checks.levels import (
+    Floats,
     Levels,
     columns_with_answers,
+    days_after,
     how_many,
     is_amount,
     is_moment,
@@ -24,6 +26,7 @@ from pipeline.checks.levels import (
     key_of_table,
     levels_of,
     share,
+    sizes,
 )
 from pipeline.checks.sample import Ints, ids_of
 from pipeline.checks.whole import repeated_keys
@@ -31,6 +34,8 @@ from pipeline.checks.whole import repeated_keys
 _QUARTER_HOUR_US = 15 * 60 * 10**6
 _MOST_ZONE_QUARTERS = 14 * 4
 """No zone is further than 14 hours from UTC."""
+SWING = "swing"
+"""No check, but what chance does to `amounts` and `dates`: see `judge`."""
 _UNITS = tuple(sign * power for power in (2.0, 3.0) for sign in (1, -1))
 """Powers of ten by which a unit that is mistaken moves an amount: cents, thousandths."""
 _ZERO_WHERE_MISSING = frozenset({"values"})
@@ -46,7 +51,7 @@ def drifts_of(
     new = levels_of(table, after, customers, night) if levels is None else levels
     checks = {*old, *new} - _OF_A_NIGHT
     found = {check: _moved(old.get(check, {}), new.get(check, {}), check) for check in checks}
-    for check, about, value, behind in _row_by_row(before, after):
+    for check, about, value, behind in _row_by_row(before, after, night):
         found.setdefault(check, {})[f"{table}.{about}"] = (value, behind)
     return found
 
@@ -63,7 +68,7 @@ def _moved(
     return found
 
 
-def _row_by_row(before: pa.Table, after: pa.Table) -> Iterator[tuple[str, str, float, int]]:
+def _row_by_row(before: pa.Table, after: pa.Table, night: date) -> Iterator[tuple[str, str, float, int]]:
     """(check, column, value, customers behind it)."""
     names = [name for name in columns_with_answers(after) if name in before.column_names]
     for name in names:
@@ -75,9 +80,8 @@ def _row_by_row(before: pa.Table, after: pa.Table) -> Iterator[tuple[str, str, f
     ids = ids_of(now)
     for name in names:
         if len(ids) and name not in key and was[name].type == now[name].type:
-            for check, value, behind in _column_moves(
-                was[name].combine_chunks(), now[name].combine_chunks(), ids
-            ):
+            both = was[name].combine_chunks(), now[name].combine_chunks()
+            for check, value, behind in _column_moves(*both, ids, night):
                 yield check, name, value, behind
 
 
@@ -115,7 +119,7 @@ def _new_values(before: pa.Table, after: pa.Table, name: str) -> Iterator[tuple[
         yield "new_values", name, share(is_new), how_many(ids_of(after), after[name].is_valid())
 
 
-def _column_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, int]]:
+def _column_moves(was: Any, now: Any, ids: Ints, night: date) -> Iterator[tuple[str, float, int]]:
     """(check, value, customers behind it) of a column's rows, side by side."""
     differs: Any = pc.fill_null(pc.not_equal(was, now), False)
     came_or_went = pc.not_equal(was.is_null(), now.is_null())
@@ -128,17 +132,27 @@ def _column_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, i
     if pa.types.is_decimal(was.type) or is_moment(was.type):
         yield "backwards", share(pc.less(now, was)), how_many(ids)
     if is_amount(was.type):
-        yield from _amount_moves(was, now, ids)
-    elif is_moment(was.type):
+        old, new = (one.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for one in (was, now))
+        yield SWING, _swing(old, new), how_many(ids)
+        yield from _amount_moves(was, now, old, new, ids)
+    elif pa.types.is_temporal(was.type):
+        yield SWING, _swing(days_after(was, night), days_after(now, night)), how_many(ids)
+    if is_moment(was.type):
         yield "zones", _same_move(was, now), how_many(ids)
 
 
-def _amount_moves(was: Any, now: Any, ids: Ints) -> Iterator[tuple[str, float, int]]:
+def _swing(old: Floats, new: Floats) -> float:
+    """How differently the rows' sizes moved: the standard deviation of their moves."""
+    return float(np.std(sizes(new) - sizes(old)))
+
+
+def _amount_moves(
+    was: Any, now: Any, old: Floats, new: Floats, ids: Ints
+) -> Iterator[tuple[str, float, int]]:
     """By what factor the usual amount and the sum of all grew, as logarithms; how many rows another unit moved.
 
-    Sums are exact.
+    Sums are exact. `old` and `new` are the same amounts as `was` and `now`.
     """
-    old, new = (one.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) for one in (was, now))
     told = (old != 0) & (np.sign(old) == np.sign(new))
     if not told.any():
         return

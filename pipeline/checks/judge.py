@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 
 from pipeline.checks.bands import (
     FEWEST,
@@ -26,6 +26,7 @@ TOLD_OF_EACH = 5
 _LEVELS_OF_OTHERS = 0.5
 """Where so much less of tonight's customers than usual was known, levels only warn: newcomers differ."""
 _NIGHTS_TOLD = 5
+_ERRORS = 4.0
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,23 @@ def _with_vanished(
 def _drift_findings(width: Width, tonight: Measurements, past: Sequence[Measurements]) -> Iterator[Finding]:
     for subject, (value, customers) in tonight.drifts.get(width.rule.name, {}).items():
         before, gap = past_drifts(past, width.rule, subject), tonight.gap_days
-        make = rate_band if width.rule.is_rate else drift_band
-        band = make(width, before, customers, gap)
+        if width.rule.is_rate:
+            band = rate_band(width, before, customers, gap)
+        else:
+            band = drift_band(width, before, customers, gap, _chance(tonight, width.rule, subject, customers))
         if band is not None and customers >= FEWEST:
             yield Finding(width.rule, subject, value, band, f"the same customers {gap:.1f} days before")
+
+
+def _chance(tonight: Measurements, rule: Rule, subject: str, customers: int) -> float:
+    """How far a drift goes by chance, when customers move as they did, but each by itself: four standard errors.
+
+    Where what they had comes and goes (an amount that is nought or thousands), few of them move a mean or a share far.
+    """
+    moved, behind = tonight.drifts.get(rule.chance, {}).get(_column_of(subject), (0.0, 0))
+    if rule.chance == "changed":
+        return _ERRORS * sqrt(moved * behind) / max(1, customers)  # so many went one way or the other
+    return _ERRORS * moved / sqrt(max(1, behind))
 
 
 def _has_unusual_customers(tonight: Measurements, past: Sequence[Measurements]) -> bool:
@@ -126,8 +140,12 @@ def _has_unusual_customers(tonight: Measurements, past: Sequence[Measurements]) 
 
 def _is_ignored(subject: str, ignore: Sequence[str]) -> bool:
     """Whether a table, or a table's column, is not to be judged."""
-    column = subject.partition("=")[0].partition("<")[0]
+    column = _column_of(subject)
     return column in ignore or column.partition(".")[0] in ignore
+
+
+def _column_of(subject: str) -> str:
+    return subject.partition("=")[0].partition("<")[0]
 
 
 # Telling

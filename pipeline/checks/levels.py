@@ -137,8 +137,14 @@ def _amount_levels(numbers: Floats) -> Iterator[tuple[str, str, float]]:
 
 
 def mean_size(numbers: Floats) -> float:
-    """The mean of the numbers' sizes (log10 of 1 + amount), with their signs: a few giants do not count more."""
-    return float(np.mean(np.sign(numbers) * np.log10(1 + np.abs(numbers))))
+    """The mean of the numbers' sizes: a few giants do not count more."""
+    return float(np.mean(sizes(numbers)))
+
+
+def sizes(numbers: Floats) -> Floats:
+    """log10 of 1 + amount, with the number's sign."""
+    found: Floats = np.sign(numbers) * np.log10(1 + np.abs(numbers))
+    return found
 
 
 def _date_levels(days: Floats) -> Iterator[tuple[str, str, float]]:

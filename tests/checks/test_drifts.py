@@ -99,3 +99,13 @@ def test_values_that_came_or_went_have_changed() -> None:
     found = drifts(tier=lambda n: None if n % 3 == 2 else ("Base", "Silver")[n % 3])
     assert found["changed"]["members.tier"] == pytest.approx(1 / 3)
     assert found["nulls"]["members.tier"] == pytest.approx(1 / 3)
+
+
+def test_how_differently_rows_moved_is_told() -> None:
+    """Nothing where all grew by the same factor; much where some came from nought and others went there."""
+    alike = drifts(points=lambda n: Decimal(n % 50) * 10 * 9 + 8 if n % 50 else Decimal(0))
+    assert alike["swing"]["members.points"] < 0.2
+    flipped = drifts(points=lambda n: Decimal(0 if n % 50 else 3000))
+    assert flipped["swing"]["members.points"] > 0.5
+    later = drifts(joined_on=lambda n: datetime(2026, 11, 21 if n % 3 else 1, tzinfo=UTC))
+    assert later["swing"]["members.joined_on"] > 0.3

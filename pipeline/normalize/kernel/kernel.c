@@ -4,7 +4,7 @@
  * knows no key of the API. It takes only what it understands wholly; an answer with anything else (an unknown key, another
  * form, a key twice, a lone surrogate, bad UTF-8, ...) is refused, and leaves no trace. A single value that its column
  * cannot take as it stands ("" for a number, more digits than are kept) is set aside as its JSON text, an `odd` cell: Python
- * reads it by the rules of blocks/fit.py. Which rules those are is written there; tests/native holds both to the same rows.
+ * reads it by the rules of blocks/fit.py. Which rules those are is written there; tests/normalize holds both to the same rows.
  *
  * Nothing of Python's is used: the library is loaded with ctypes and works without the interpreter's lock. A collector
  * belongs to one thread at a time.
