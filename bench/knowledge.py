@@ -30,7 +30,7 @@ from pipeline.store.ledger import (
     read_ledger,
     read_verdicts,
 )
-from pipeline.store.parquet import write_part
+from pipeline.store.parts import part_name, write_part
 
 IDS = int(os.environ.get("BENCH_IDS", 10_000_000))
 NIGHT = int(os.environ.get("BENCH_NIGHT", 1_000_000))
@@ -72,7 +72,7 @@ def write_calls(parts: Path, ids: Any, dice: np.random.Generator) -> None:
             for field in CALLS_SCHEMA
         ]
         table = pa.Table.from_arrays(columns, schema=CALLS_SCHEMA)
-        write_part(parts / CALLS / f"chunk-{chunk:05d}.parquet", table)
+        write_part(parts / CALLS / part_name(chunk), table)
 
 
 def loading(folder: Path) -> None:

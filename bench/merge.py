@@ -28,13 +28,13 @@ from bench.stopwatch import Budget
 from bench.tables import machine, markdown, write_table
 from pipeline.blocks import table
 from pipeline.config import SnapshotConfig
-from pipeline.merge import Leaving, MergedTable, TableInputs, merge_table, part_paths, write_files
+from pipeline.merge import Leaving, MergedTable, TableInputs, merge_table, write_files
 from pipeline.night.abreast import Merge, side_by_side
 from pipeline.outcome import Outcome
 from pipeline.processes import peak_bytes
 from pipeline.sandbox import SandboxConfig
 from pipeline.store.ledger import RECORD, RECORD_BITS, Ledger
-from pipeline.store.parquet import write_part
+from pipeline.store.parts import part_name, part_paths, write_part
 from pipeline.store.snapshots import Snapshots
 
 SMALL = 1_000
@@ -222,7 +222,7 @@ def _write_parts(rows: pa.Table, copies: int, folder: Path, made: Made | None = 
     for chunk in range(chunks):
         part = pa.concat_tables([(made or _moved)(seen, number) for number in range(chunk, copies, chunks)])
         numbers = pa.array(np.full(part.num_rows, chunk << RECORD_BITS, np.int64))
-        write_part(folder / f"chunk-{chunk:05d}.parquet", part.append_column(RECORD, numbers))
+        write_part(folder / part_name(chunk), part.append_column(RECORD, numbers))
 
 
 # Files of the size that warehouses like

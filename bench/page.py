@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.night import NightPage
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import CALLS, CALLS_SCHEMA
-from pipeline.store.parquet import write_part
+from pipeline.store.parts import part_name, write_part
 from pipeline.store.workspace import IdCounts, NightState, Workspace
 
 NIGHT = date(2026, 11, 24)
@@ -66,7 +66,7 @@ def _write_night(config: Config, calls: int) -> None:
     rng = np.random.default_rng(1)
     for chunk, first in enumerate(range(0, calls, CHUNK)):
         count = min(CHUNK, calls - first)
-        path = folder.parts / CALLS / f"chunk-{chunk:05d}.parquet"
+        path = folder.parts / CALLS / part_name(chunk)
         write_part(path, _part(rng, np.arange(first, first + count)))
 
 

@@ -19,8 +19,8 @@ from bench import tree
 from bench.nights import FIRST_NIGHT, Export, running
 from bench.tables import machine, markdown, write_table
 from pipeline.sandbox import SandboxConfig
-from pipeline.store.ledger import CALLS
-from pipeline.store.parquet import read_batches
+from pipeline.store.ledger import calls_parts
+from pipeline.store.parts import read_part
 
 IDS = 500
 
@@ -77,8 +77,8 @@ def measure(kind: Kind, root: Path) -> list[str]:
 
 def _calls_and_seconds(root: Path) -> tuple[int, float]:
     """Of the real night: from its first call to its last answer."""
-    parts = (root / "work" / FIRST_NIGHT.isoformat() / "parts" / CALLS).glob("*.parquet")
-    batches = [batch for path in parts for batch in read_batches(path, ["fetched_at", "latency_us"])]
+    parts = calls_parts(root / "work" / FIRST_NIGHT.isoformat() / "parts")
+    batches = [batch for path in parts for batch in read_part(path, ["fetched_at", "latency_us"])]
     answered = np.concatenate([batch.column("fetched_at").to_numpy() for batch in batches]) / 1e6
     latency = np.concatenate([batch.column("latency_us").to_numpy() for batch in batches]) / 1e6
     return len(answered), float(answered.max() - (answered - latency).min())

@@ -28,6 +28,8 @@ from pipeline.night.learned import learn
 from pipeline.plan import Learned, Plan, make_plan
 from pipeline.plan.allowance import Allowance
 from pipeline.sandbox import known_ids
+from pipeline.store.ledger import calls_parts
+from pipeline.store.parts import read_part
 from pipeline.store.workspace import Workspace
 
 IDS = int(os.environ.get("SIZING_IDS", 25_000))
@@ -103,11 +105,8 @@ def _seconds(events: list[dict[str, Any]], first: str, last: str) -> float:
 
 
 def _mean_body_bytes(work: Path) -> float:
-    import pyarrow.parquet as pq
-
-    sizes = [
-        pq.read_table(path, columns=["body_bytes"])[0].to_numpy() for path in work.glob("*/parts/_calls/*")
-    ]
+    paths = [path for parts in work.glob("*/parts") for path in calls_parts(parts)]
+    sizes = [batch.column(0).to_numpy() for path in paths for batch in read_part(path, ["body_bytes"])]
     return float(np.concatenate(sizes).mean())
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench import bodies, tree
 from bench.night import NIGHT, Home, new_home
@@ -35,7 +34,8 @@ from pipeline.store.journal import (
     unpack_records,
 )
 from pipeline.store.ledger import CALLS, RECORD, RECORD_BITS
-from pipeline.store.parquet import write_part
+from pipeline.store.parquet import write_rows
+from pipeline.store.parts import chunk_parts, part_name, read_part, write_part
 from pipeline.store.workspace import IdCounts, NightFolder, NightState, Workspace
 
 CHUNK = 8_192
@@ -104,7 +104,7 @@ def synthetic_night(
 def _write_list(folder: NightFolder, listed: int) -> None:
     (bodies.FIRST_ID + np.arange(listed, dtype=np.int64)).tofile(folder.ids)
     folder.identifiers.touch()
-    write_part(folder.rejected_ids, rejected_table([], folder))
+    write_rows(folder.rejected_ids, rejected_table([], folder))
     began = datetime.now(UTC).isoformat(timespec="seconds")
     counts = IdCounts(read=listed, distinct=listed)
     folder.save(NightState(night=folder.night, started_at=began, listed=True, ids=counts, state="stopped"))
@@ -158,15 +158,15 @@ class _Packed:
 def _parts_writer(template: Template, folder: NightFolder, tables: str) -> Write:
     """Writes a copy's parts, the list of calls last; its journal is another name of the template's."""
     paths = sorted(
-        template.folder.parts.glob(f"{tables}/chunk-00000.parquet"),
+        chunk_parts(template.folder.parts, tables, 0),
         key=lambda path: path.parent.name == CALLS,
     )
-    read = {path.parent.name: pq.read_table(path) for path in paths}
+    read = {path.parent.name: pa.Table.from_batches(read_part(path)) for path in paths}
 
     def write(copy: Template) -> None:
         os.link(template.chunk, chunk_path(folder.journal, copy.number, sealed=True))
         for name, table in read.items():
-            write_part(folder.parts / name / f"chunk-{copy.number:05d}.parquet", _renamed_rows(table, copy))
+            write_part(folder.parts / name / part_name(copy.number), _renamed_rows(table, copy))
 
     return write
 

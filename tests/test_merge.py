@@ -29,7 +29,6 @@ from pipeline.merge import (
     files,
     groups,
     merge_table,
-    part_paths,
     runs,
     table,
     write_files,
@@ -39,7 +38,8 @@ from pipeline.merge.coding import Coding
 from pipeline.merge.rounds import in_order, rounds
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import RECORD, Ledger
-from pipeline.store.parquet import fingerprint, write_part
+from pipeline.store.parquet import fingerprint
+from pipeline.store.parts import part_name, part_paths, write_part
 
 FIELDS: list[pa.Field[Any]] = [
     pa.field("customer_id", pa.int64()),
@@ -103,7 +103,7 @@ class Export:
     def add_part(self, rows: Sequence[Row], number: int | None = None) -> None:
         chunk = len(self.parts)
         numbers = [chunk if number is None else number] * len(rows)
-        write_part(self.root / "parts" / "t" / f"chunk-{chunk:05d}.parquet", table_of(rows, numbers))
+        write_part(self.root / "parts" / "t" / part_name(chunk), table_of(rows, numbers))
 
     def add_previous(self, rows: Sequence[Row] | pa.Table, **options: Any) -> None:
         path = self.root / f"previous-{len(self.previous)}.parquet"
@@ -297,14 +297,14 @@ def test_parts_come_in_the_order_of_their_chunks(tmp_path: Path) -> None:
     folder = tmp_path / "outcomes"
     folder.mkdir()
     for name in (
-        "deferred.parquet",
-        "chunk-100000.parquet",
+        "deferred.part",
+        "chunk-100000.part",
         "chunk-99999.parquet",
-        ".chunk-00001.parquet.7.tmp",
+        ".chunk-00001.part.7.tmp",
     ):
         (folder / name).write_bytes(b"")
     found = [path.name for path in part_paths(tmp_path, "outcomes")]
-    assert found == ["chunk-99999.parquet", "chunk-100000.parquet", "deferred.parquet"]
+    assert found == ["chunk-99999.parquet", "chunk-100000.part", "deferred.part"]
 
 
 def batches_of(rows: list[Row], cuts: list[int]) -> Iterator[pa.RecordBatch]:
@@ -480,7 +480,7 @@ def test_gaps_are_read_from_the_warnings_of_answers_that_count(tmp_path: Path) -
         "code": pa.array([8063, 521, 8063, None, 91001], pa.int64()),
         RECORD: [10, 10, 11, 12, 13],
     }
-    write_part(tmp_path / "warnings" / "chunk-00000.parquet", pa.table(columns))
+    write_part(tmp_path / "warnings" / part_name(0), pa.table(columns))
     ledger = a_ledger(dict.fromkeys((1, 2, 3, 4), Outcome.PARTIAL), stale=[11])
     found = codes_in(part_paths(tmp_path, "warnings"), ledger)
     assert {code: ids.tolist() for code, ids in found.items()} == {8063: [1], 91001: [4]}
@@ -554,7 +554,7 @@ def test_changes_are_what_the_night_made_different(export: Export) -> None:
     ]
     new = [(1, 1, "same"), (1, 2, "other"), (1, 3, None), (1, 5, "new"), (4, 1, "new")]
     export.add_previous(told_table(old, 1))
-    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table(new, 2, 0))
+    write_part(export.root / "parts" / "t" / part_name(0), told_table(new, 2, 0))
     ledger = a_ledger({1: Outcome.EXPORTED, 3: Outcome.DELETED, 4: Outcome.EXPORTED})
     assert sorted(the_changes(export, ledger)) == [
         (1, "2", "update"),
@@ -569,7 +569,7 @@ def test_changes_are_what_the_night_made_different(export: Export) -> None:
 def test_in_full_mode_whoever_was_not_asked_is_deleted(export: Export) -> None:
     """The changes tell how to get from the last snapshot to this one, whatever the mode."""
     export.add_previous(told_table([(1, 1, "a"), (2, 1, "b")], 1))
-    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table([(1, 1, "a")], 2, 0))
+    write_part(export.root / "parts" / "t" / part_name(0), told_table([(1, 1, "a")], 2, 0))
     told = the_changes(export, a_ledger({1: Outcome.EXPORTED}), SnapshotConfig(mode="full"))
     assert told == [(2, "1", "delete")]
 
@@ -589,7 +589,7 @@ def test_the_changes_applied_to_the_last_snapshot_give_this_one(
     old, new = sorted(old, key=lambda row: row[0]), sorted(new, key=lambda row: row[0])
     new = [row for row in new if row[0] in asked]
     export.add_previous(told_table(old, 1))
-    write_part(export.root / "parts" / "t" / "chunk-00000.parquet", told_table(new, 2, 0))
+    write_part(export.root / "parts" / "t" / part_name(0), told_table(new, 2, 0))
     told = Counter(the_changes(export, a_ledger(dict.fromkeys(asked, Outcome.EXPORTED))))
     assert told == expected_changes([row for row in old if row[0] in asked], new)
 

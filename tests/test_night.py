@@ -9,12 +9,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import HeldError, RefusedError, StoppedError, StorageError, UsageError
 from pipeline.night import Options, Result, Screen, plan_night, publish_night, rebuild_night, run_night
 from pipeline.publish import roll_back
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.store.parts import part_paths, read_part
 from pipeline.store.snapshots import Snapshots
 from tests import snapshot
 from tests.conftest import Home, calls_seen
@@ -174,6 +177,26 @@ def test_rebuild_makes_the_same_tables_without_a_call(home: Home, sandbox: Sandb
     rebuild_night(home.config(), Options(night=ONE), Screen())
     assert snapshot.manifest(home.export)["tables"] == before
     assert calls_seen(sandbox) == calls
+
+
+def test_a_night_goes_on_upon_the_parts_of_an_older_version(home: Home) -> None:
+    """Those were Parquet: no answer is lost or there twice, nobody stays deferred, and a rebuild replaces them."""
+    home.write_ids(known_ids(60))
+    go(home, limit=20)
+    parts = home.work / ONE.isoformat() / "parts"
+    for path in part_paths(parts):
+        if batches := list(read_part(path)):
+            rows = pa.Table.from_batches(batches)
+            pq.write_table(rows, path.with_suffix(".parquet"), store_schema=False)
+        path.unlink()
+    assert (parts / "outcomes" / "deferred.parquet").exists()
+    assert go(home).live
+    found = snapshot.manifest(home.export)
+    assert sum(found["outcomes"].values()) == found["tables"]["outcomes"]["rows"] == 60
+    assert not found["outcomes"]["deferred"]
+    rebuild_night(home.config(), Options(night=ONE), Screen())
+    assert snapshot.manifest(home.export)["tables"] == found["tables"]
+    assert {path.suffix for path in part_paths(parts)} == {".part"}
 
 
 def test_rebuilding_some_tables_leaves_the_others_as_they_are(home: Home) -> None:

@@ -59,7 +59,7 @@ def files_of(home: Home) -> Iterator[str]:
     """The texts that a night leaves, private ones but for the answers themselves."""
     places = [home.work, home.export, home.root / "collector"]
     for path in sorted(path for place in places for path in place.rglob("*") if path.is_file()):
-        if path.suffix not in (".parquet", ".sealed", ".open", ".i64", ".known", ".gz"):
+        if path.suffix not in (".parquet", ".part", ".sealed", ".open", ".i64", ".known", ".gz"):
             yield f"{path.name}\n{path.read_text(errors='replace')}"
 
 

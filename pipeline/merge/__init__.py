@@ -8,7 +8,6 @@ decided once for the night (`leaving`); what that changed can be told beside the
 from pipeline.merge.files import write_files
 from pipeline.merge.groups import ROW_GROUP_BYTES
 from pipeline.merge.leaving import Leaves, Leaving, codes_in
-from pipeline.merge.sources import part_paths
 from pipeline.merge.table import Changed, MergedTable, TableInputs, merge_table
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "TableInputs",
     "codes_in",
     "merge_table",
-    "part_paths",
     "write_files",
 ]

@@ -14,7 +14,7 @@ from pipeline.merge.sources import ids_of, without_stale
 from pipeline.outcome import Outcome
 from pipeline.store.idsets import common, distinct, without
 from pipeline.store.ledger import RECORD, Ints, Ledger
-from pipeline.store.parquet import read_batches
+from pipeline.store.parts import read_part
 
 _NOBODY: Ints = np.empty(0, np.int64)
 
@@ -81,7 +81,7 @@ def codes_in(warnings: Sequence[Path], ledger: Ledger) -> dict[int, Ints]:
     """
     found: dict[int, list[Ints]] = {}
     for path in warnings:
-        for batch in read_batches(path, ["customer_id", "code", RECORD], use_threads=False):
+        for batch in read_part(path, ["customer_id", "code", RECORD]):
             fresh = without_stale(batch, ledger)
             ids, codes = ids_of(fresh), fresh.column("code").fill_null(0).to_numpy()
             for code in filter(is_gap, distinct(codes).tolist()):

@@ -10,24 +10,15 @@ import pyarrow as pa
 
 from pipeline.errors import StorageError
 from pipeline.store.idsets import is_among
-from pipeline.store.journal import chunk_number
 from pipeline.store.ledger import RECORD, Ints, Ledger
 from pipeline.store.parquet import read_batches
+from pipeline.store.parts import read_part
 
 Batches = Iterable[pa.RecordBatch]
 
 TEXT_BYTES = 24
 """What a text takes, about, where nobody has counted."""
 _FEWEST_ROWS, _MOST_ROWS = 1_024, 32_768
-
-
-def part_paths(parts: Path, table: str) -> list[Path]:
-    """A table's parts, in the order of their chunks; parts made by the night itself come last."""
-    return sorted((parts / table).glob("*.parquet"), key=_part_order)
-
-
-def _part_order(path: Path) -> tuple[int, str]:
-    return (chunk_number(path), "") if path.name.startswith("chunk-") else (1 << 60, path.name)
 
 
 def rows_in(size: int, schema: pa.Schema) -> int:
@@ -40,7 +31,7 @@ def rows_in(size: int, schema: pa.Schema) -> int:
 
 def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iterator[pa.RecordBatch]:
     """A part's rows, without those of answers that a later one replaced. Raises StorageError."""
-    batches = read_batches(path, batch_rows=rows, use_threads=False)
+    batches = read_part(path, batch_rows=rows)
     return _aligned((without_stale(batch, ledger) for batch in batches), schema, path)
 
 

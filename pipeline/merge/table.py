@@ -19,6 +19,7 @@ from pipeline.merge.runs import SOURCES_BYTES, sorted_sources
 from pipeline.merge.sources import fresh_rows, last_rows, rows_in
 from pipeline.store.idsets import is_among
 from pipeline.store.ledger import Ledger
+from pipeline.store.parts import bytes_as_parquet
 from pipeline.store.snapshots import ManifestTable
 
 CHANGES = "changes"
@@ -79,7 +80,7 @@ class TableInputs:
     @property
     def expected_bytes(self) -> int:
         """How large the table is going to be, about."""
-        return max(self.previous_bytes, sum(path.stat().st_size for path in self.parts))
+        return max(self.previous_bytes, sum(map(bytes_as_parquet, self.parts)))
 
 
 def merge_table(

@@ -25,7 +25,8 @@ from pipeline.night.tonight import Night, Options, Result, Screen
 from pipeline.plan import Learned, Plan
 from pipeline.store import journal
 from pipeline.store.idsets import without
-from pipeline.store.ledger import read_ledger
+from pipeline.store.ledger import CALLS, read_ledger
+from pipeline.store.parts import part_paths
 from pipeline.store.snapshots import Manifest, open_snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
@@ -167,5 +168,5 @@ def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
 
 def _forget_parts(folder: NightFolder) -> None:
     """The list of calls goes first: parts count as complete only where it is."""
-    for path in [*folder.parts.glob("_calls/*.parquet"), *folder.parts.glob("*/*.parquet")]:
+    for path in [*part_paths(folder.parts, CALLS), *part_paths(folder.parts)]:
         path.unlink(missing_ok=True)

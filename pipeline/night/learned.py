@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.plan import MEMORY_BYTES_PER_ID, Learned
 from pipeline.processes import peak_bytes
-from pipeline.store.ledger import CALLS, Ledger
-from pipeline.store.parquet import read_batches
+from pipeline.store.ledger import Ledger, calls_parts
+from pipeline.store.parts import part_paths, read_part
 from pipeline.store.snapshots import Manifest
 from pipeline.store.workspace import Measured, NightFolder, Workspace
 
@@ -21,7 +21,7 @@ def measure(
 ) -> Measured:
     """What this night took. Its peak is this process's and that of its helper, which is known by now."""
     journal = sum(path.stat().st_size for path in folder.journal.glob("chunk-*"))
-    parts = sum(path.stat().st_size for path in folder.parts.glob("*/*.parquet"))
+    parts = sum(path.stat().st_size for path in part_paths(folder.parts))
     tables = manifest.tables.values()
     return Measured(
         ids=len(ledger.customer_ids),
@@ -36,8 +36,8 @@ def measure(
 
 def _mean_latency_us(folder: NightFolder) -> int:
     total = count = 0
-    for path in (folder.parts / CALLS).glob("chunk-*.parquet"):
-        for batch in read_batches(path, ["latency_us"]):
+    for path in calls_parts(folder.parts):
+        for batch in read_part(path, ["latency_us"]):
             total += int(np.sum(batch.column("latency_us").to_numpy(), dtype=np.int64))
             count += batch.num_rows
     return total // max(1, count)

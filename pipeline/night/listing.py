@@ -19,7 +19,7 @@ from pipeline.config import IdsConfig
 from pipeline.errors import UsageError
 from pipeline.ids import CsvSpec, IdReader, RejectedRow
 from pipeline.store.atomic import replacing
-from pipeline.store.parquet import write_part
+from pipeline.store.parquet import write_rows
 from pipeline.store.workspace import IdCounts, NightFolder
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCo
             carried = _not_listed(answered, reader)
             carried.tofile(file)
         _check(reader, config)
-    write_part(folder.rejected_ids, rejected_table(rejected, folder))
+    write_rows(folder.rejected_ids, rejected_table(rejected, folder))
     return IdCounts(
         read=reader.read,
         distinct=len(reader.distinct) + len(carried),

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.blocks import TABLES, accounts
 from pipeline.blocks.base import Table
@@ -26,7 +25,6 @@ from pipeline.merge import (
     TableInputs,
     codes_in,
     merge_table,
-    part_paths,
     write_files,
 )
 from pipeline.merge.leaving import gone_for
@@ -37,11 +35,15 @@ from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
 from pipeline.store.idsets import distinct, without
 from pipeline.store.ledger import RECORD, Ledger
-from pipeline.store.parquet import read_batches, write_part
+from pipeline.store.parquet import read_batches
+from pipeline.store.parts import SUFFIX, part_paths, read_part, write_part
 from pipeline.store.snapshots import Draft, ManifestTable
 from pipeline.store.workspace import NightFolder
 
 Ints = npt.NDArray[Any]
+
+DEFERRED = f"deferred{SUFFIX}"
+"""The part of `outcomes` that the night itself writes."""
 
 
 @dataclass
@@ -265,7 +267,8 @@ def wanted_tables(output: OutputConfig) -> list[Any]:
 
 def _write_deferred(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> None:
     """A part for the IDs that were not asked; who was deleted or merged before stays known as such."""
-    part = folder.parts / accounts.OUTCOMES.name / "deferred.parquet"
+    part = folder.parts / accounts.OUTCOMES.name / DEFERRED
+    part.with_suffix(".parquet").unlink(missing_ok=True)  # as older versions called it
     write_part(part, _deferred_rows(customer_ids, seen, folder))
 
 
@@ -302,7 +305,7 @@ def _rejects(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[p
 def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:
     stale = pa.array(ledger.stale_records, pa.int64())
     for path in paths:
-        for batch in read_batches(path):
+        for batch in read_part(path):
             fresh = batch.filter(pc.invert(pc.is_in(batch.column(RECORD), stale)))
             yield fresh.select(schema.names).cast(schema)
 
@@ -327,7 +330,8 @@ def _unknown_fields(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Ite
 def unknown_fields(folder: NightFolder, ledger: Ledger) -> pa.Table:
     """Each unknown key of each answer that counts: path, json_type, table_name, customer_id."""
     paths = part_paths(folder.parts, accounts.UNKNOWN_FIELDS.name)
-    found = pa.concat_tables([UNKNOWN_PART_SCHEMA.empty_table(), *map(pq.read_table, paths)])
+    batches = (batch for path in paths for batch in read_part(path))
+    found = pa.Table.from_batches(batches, UNKNOWN_PART_SCHEMA)
     stale = pc.is_in(found[RECORD], pa.array(ledger.stale_records, pa.int64()))
     return found.filter(pc.invert(stale))
 

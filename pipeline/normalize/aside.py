@@ -13,6 +13,7 @@ from pipeline.normalize.chunk import ChunkNormalizer, normalize_chunk
 from pipeline.outcome import NO_VERDICTS, Outcome
 from pipeline.store.atomic import write_atomically
 from pipeline.store.journal import Record, chunk_number, read_chunk
+from pipeline.store.parts import chunk_parts
 
 REASON_CODE = -20
 """In `outcomes.reason_code`: the answer came, and kills the normalizer."""
@@ -69,7 +70,7 @@ def by_call(answers: Iterable[SetAside]) -> Aside:
 
 def normalize_chunk_without(chunk: Path, normalizer: ChunkNormalizer, aside: Aside) -> None:
     """Make the parts of a sealed chunk. Raises StorageError, JournalError."""
-    for old in normalizer.parts.glob(f"*/chunk-{chunk_number(chunk):05d}.parquet"):
+    for old in chunk_parts(normalizer.parts, chunk=chunk_number(chunk)):
         old.unlink()  # a table may have had rows only of an answer that is set aside now
     if not aside:
         normalize_chunk(chunk, normalizer)

@@ -57,7 +57,7 @@ class Calls:
         *numbers, meta, body = record
         self._rows.append((*numbers, len(body), body_hash, meta))
 
-    def drain(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.Table, pa.Table]:
+    def drain(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Hand out those that wait: the list of calls, and the rows of `outcomes`. `next_dates` has a day for each."""
         columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * (len(_NUMBERS) + 1)
         types = {"body_hash": np.uint64}
@@ -69,7 +69,7 @@ class Calls:
         self.before, self._rows = len(self), []
         calls: dict[str, Any] = {**told, "next_date": next_dates}
         arrays = [pa.array(calls[field.name]).cast(field.type) for field in CALLS_SCHEMA]
-        return pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, columns[-1], night)
+        return pa.RecordBatch.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, columns[-1], night)
 
 
 def answered_id(customer_id: int, other_id: int, outcome: int) -> int:
@@ -77,7 +77,7 @@ def answered_id(customer_id: int, other_id: int, outcome: int) -> int:
     return other_id if customer_id < 0 and outcome in _HAVE_DATA else customer_id
 
 
-def _outcomes(calls: dict[str, Any], metas: Sequence[bytes], night: date) -> pa.Table:
+def _outcomes(calls: dict[str, Any], metas: Sequence[bytes], night: date) -> pa.RecordBatch:
     verdicts = np.flatnonzero(~np.isin(calls["outcome"], _NONE))
     if len(verdicts) < len(metas):
         calls = {name: values[verdicts] for name, values in calls.items()}
@@ -104,7 +104,7 @@ def _outcomes(calls: dict[str, Any], metas: Sequence[bytes], night: date) -> pa.
         RECORD: calls[RECORD],
     }
     schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
-    return pa.Table.from_arrays([_as(columns[field.name], field) for field in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([_as(columns[field.name], field) for field in schema], schema=schema)
 
 
 def _or_null(numbers: Ints) -> pa.Array[Any]:

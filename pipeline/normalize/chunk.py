@@ -25,7 +25,7 @@ from pipeline.store.ledger import CALLS, RECORD_BITS
 _HAVE_DATA = frozenset(int(outcome) for outcome in Outcome if outcome.has_data)
 GROUP_RECORDS = 2_048
 GROUP_BYTES = 32 << 20
-"""So many answers, or so many bytes of them, are kept as Arrow before they go into the parts, a row group each."""
+"""So many answers, or so many bytes of them, are kept as Arrow before they go into the parts together."""
 
 _UNKNOWN_COLUMNS: dict[str, pa.DataType] = {
     "path": pa.string(),
@@ -85,23 +85,23 @@ class ChunkNormalizer:
     def _put_down(self, chunk: int) -> PartFiles:
         """What was gathered goes into the parts; what was written is let go, and the next table takes its place."""
         files = self._files = self._files or PartFiles(self.parts, chunk)
-        for name, table in self._group(chunk):
-            files.add(name, table)
+        for name, rows in self._group(chunk):
+            files.add(name, rows)
         return files
 
-    def _group(self, chunk: int) -> Iterable[tuple[str, pa.Table]]:
+    def _group(self, chunk: int) -> Iterable[tuple[str, list[pa.RecordBatch]]]:
         night, calls, gathered = self._options.night, self._calls, self._answers.drain()
         batches = gathered.batches
         told, outcomes = calls.drain(chunk, next_dates(batches, calls.waiting, calls.before), night)
         for name in list(batches):
-            yield name, pa.Table.from_batches(batches.pop(name))
+            yield name, batches.pop(name)
         if gathered.rejects:
-            yield accounts.REJECTS.name, _rejects_part(gathered.rejects, night)
+            yield accounts.REJECTS.name, [_rejects_part(gathered.rejects, night)]
         if gathered.unknown:
-            yield accounts.UNKNOWN_FIELDS.name, _unknown_part(gathered.unknown)
+            yield accounts.UNKNOWN_FIELDS.name, [_unknown_part(gathered.unknown)]
         if len(outcomes):
-            yield accounts.OUTCOMES.name, outcomes
-        yield CALLS, told
+            yield accounts.OUTCOMES.name, [outcomes]
+        yield CALLS, [told]
 
 
 def normalize_chunk(path: Path, normalizer: ChunkNormalizer) -> None:
@@ -112,7 +112,7 @@ def normalize_chunk(path: Path, normalizer: ChunkNormalizer) -> None:
     normalizer.write(chunk)
 
 
-def _rejects_part(rejects: list[Reject], night: date) -> pa.Table:
+def _rejects_part(rejects: list[Reject], night: date) -> pa.RecordBatch:
     schema = accounts_schema(accounts.REJECTS).append(pa.field(RECORD, pa.int64()))
     *texts, fetched_at, numbers = zip(*rejects, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(texts, schema, strict=False)]
@@ -121,10 +121,10 @@ def _rejects_part(rejects: list[Reject], night: date) -> pa.Table:
         pa.repeat(pa.scalar(night, pa.date32()), len(rejects)),
         pa.array(numbers, pa.int64()),
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _unknown_part(unknown: dict[tuple[str, str], UnknownField]) -> pa.Table:
+def _unknown_part(unknown: dict[tuple[str, str], UnknownField]) -> pa.RecordBatch:
     """One row per occurrence: whoever sums them leaves out the answers that a later one replaced."""
     rows = [
         (path, kind, field.table, customer_id, record)
@@ -132,7 +132,7 @@ def _unknown_part(unknown: dict[tuple[str, str], UnknownField]) -> pa.Table:
         for customer_id, record in field.seen
     ]
     rows.sort(key=lambda row: (row[-1], *row[:2]))
-    return pa.Table.from_arrays(_columns(rows, UNKNOWN_PART_SCHEMA), schema=UNKNOWN_PART_SCHEMA)
+    return pa.RecordBatch.from_arrays(_columns(rows, UNKNOWN_PART_SCHEMA), schema=UNKNOWN_PART_SCHEMA)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> list[pa.Array[Any]]:

@@ -1,4 +1,4 @@
-"""The parts of one chunk while they are written: all tables side by side, a row group for each group of answers."""
+"""The parts of one chunk while they are written: all tables side by side, some rows for each group of answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.store.atomic import make_folder, storage_errors, sync_file, sync_folder
-from pipeline.store.parquet import part_writer
+from pipeline.store.parts import PartWriter, part_name
 
 
 class PartFiles:
@@ -22,14 +22,14 @@ class PartFiles:
 
     def __init__(self, parts: Path, chunk: int) -> None:
         self._parts = parts
-        self._name = f"chunk-{chunk:05d}.parquet"
+        self._name = part_name(chunk)
         self._files: dict[str, _PartFile] = {}
 
-    def add(self, table: str, rows: pa.Table) -> None:
-        """A row group of a table; one of no rows only sees to it that the table has a part."""
+    def add(self, table: str, rows: Iterable[pa.RecordBatch]) -> None:
+        """Some rows of a table; with none of them it has a part all the same."""
         with self._all_or_none():
             if table not in self._files:
-                self._files[table] = _PartFile(self._parts / table / self._name, rows.schema)
+                self._files[table] = _PartFile(self._parts / table / self._name)
             self._files[table].add(rows)
 
     def finish(self, last: str) -> None:
@@ -67,25 +67,26 @@ def _name(files: Iterable[_PartFile]) -> None:
 class _PartFile:
     """The part of one table."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path) -> None:
         make_folder(path.parent)
         self.path = path
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with storage_errors("write", path):
-            self._file = pa.OSFile(str(self.temporary), "wb")
-            self._writer = part_writer(self._file, schema)
+            self._file = self.temporary.open("wb")
+            self._writer = PartWriter(self._file)
 
-    def add(self, rows: pa.Table) -> None:
-        if rows.num_rows:
-            with storage_errors("write", self.path):
-                self._writer.write_table(rows, rows.num_rows)
+    def add(self, rows: Iterable[pa.RecordBatch]) -> None:
+        with storage_errors("write", self.path):
+            for batch in rows:
+                if batch.num_rows:
+                    self._writer.write(batch)
 
     def close(self) -> None:
         with storage_errors("write", self.path):
-            self._writer.close()
+            self._writer.end()
             self._file.close()
 
     def discard(self) -> None:
-        for step in (self._writer.close, self._file.close, self.temporary.unlink):
+        for step in (self._file.close, self.temporary.unlink):
             with suppress(Exception):
                 step()

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from pipeline.fetch.outcomes import Trouble
 from pipeline.outcome import VERDICTS, Outcome
-from pipeline.store.ledger import CALLS
-from pipeline.store.parquet import read_batches
+from pipeline.store.ledger import calls_parts
+from pipeline.store.parts import read_part
 from pipeline.store.workspace import NightFolder, Workspace
 
 NIGHTS = 7
@@ -63,7 +63,7 @@ class Climate:
 
 def climate_of(workspace: Workspace) -> Climate:
     """What the last nights' journals say. Reads some of their parts, changes nothing. Raises StorageError."""
-    nights = [folder for folder in workspace.nights()[-NIGHTS:] if any((folder.parts / CALLS).glob("*"))]
+    nights = [folder for folder in workspace.nights()[-NIGHTS:] if calls_parts(folder.parts)]
     calls = _some_calls(nights)
     if len(calls["outcome"]) < FEW_CALLS:
         return Climate()
@@ -87,12 +87,12 @@ def _quantiles(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _some_calls(nights: list[NightFolder]) -> Columns:
-    paths = [path for folder in nights for path in sorted((folder.parts / CALLS).glob("chunk-*.parquet"))]
+    paths = [path for folder in nights for path in calls_parts(folder.parts)]
     picked = paths[:: max(1, -(-len(paths) // MOST_CHUNKS))]
     names = ["outcome", "status", "reason_code", "latency_us", "body_bytes"]
     found: dict[str, list[npt.NDArray[Any]]] = {name: [np.empty(0, np.int64)] for name in names}
     for path in picked:
-        for batch in read_batches(path, names, use_threads=False):
+        for batch in read_part(path, names):
             for name in names:
                 found[name].append(batch.column(name).to_numpy(zero_copy_only=False))
     return {name: np.concatenate(columns) for name, columns in found.items()}

@@ -27,8 +27,8 @@ from pipeline.plan.window import night_of
 from pipeline.processes import module_command
 from pipeline.rehearse.climate import Climate, climate_of
 from pipeline.rehearse.stand import Stand, base_size, sandbox, stand, write_config, write_list
-from pipeline.store.ledger import CALLS
-from pipeline.store.parquet import read_batches
+from pipeline.store.ledger import calls_parts
+from pipeline.store.parts import read_part
 from pipeline.store.workspace import Measured, Workspace
 
 SAMPLE_IDS = 10_000
@@ -225,8 +225,8 @@ def _when_sent(place: Stand) -> tuple[npt.NDArray[Any], float]:
     """When the sample's calls were sent, by its clocks, sorted, in seconds; and their mean latency."""
     (folder,) = place.workspace.nights()
     sent, latencies = [np.empty(0)], [np.empty(0)]
-    for path in sorted((folder.parts / CALLS).glob("chunk-*.parquet")):
-        for batch in read_batches(path, ["fetched_at", "latency_us"]):
+    for path in calls_parts(folder.parts):
+        for batch in read_part(path, ["fetched_at", "latency_us"]):
             latency = batch.column("latency_us").to_numpy() / 1e6
             sent.append(batch.column("fetched_at").to_numpy() / 1e6 - latency)
             latencies.append(latency)

@@ -25,7 +25,7 @@ from pipeline.report.timeline import Timeline
 from pipeline.store.idsets import distinct, without
 from pipeline.store.journal import Record, chunk_number, open_chunks, records_so_far
 from pipeline.store.ledger import calls_parts, chunks_without_parts, group_by_id, read_columns
-from pipeline.store.parquet import read_batches
+from pipeline.store.parts import read_part
 from pipeline.store.workspace import NightFolder
 
 Ints = npt.NDArray[Any]
@@ -132,7 +132,7 @@ class Sums:
         """The words of the reasons, from a chunk's rows of `outcomes`."""
         if not part.exists():
             return
-        for batch in read_batches(part, ["outcome", "reason_code", "reason"], use_threads=False):
+        for batch in read_part(part, ["outcome", "reason_code", "reason"]):
             odd = batch.filter(pc.not_equal(batch.column("outcome"), pa.scalar(Outcome.EXPORTED.word)))
             if not odd.num_rows:
                 continue

@@ -23,6 +23,7 @@ from pipeline.report.calls import NightCalls, Sums
 from pipeline.report.facts import Age, Before, Drift, Facts, ReasonCount, Series, Spent, Status
 from pipeline.store.lakehouse import no_run, read_marker
 from pipeline.store.parquet import read_batches
+from pipeline.store.parts import chunk_parts, read_part
 from pipeline.store.snapshots import Manifest, Pointer, Snapshots
 from pipeline.store.workspace import NightFolder, NightState
 
@@ -297,7 +298,7 @@ def _unknown_fields(source: Source, manifest: Manifest | None) -> list[Drift]:
                 rows = batch.slice(0, MOST_KINDS).to_pylist()
                 found += [Drift(row["path"], row["json_type"], row["occurrences"]) for row in rows]
         return sorted(found, key=lambda one: -one.count)
-    paths = sorted((source.folder.parts / "unknown_fields").glob("chunk-*.parquet"))
+    paths = chunk_parts(source.folder.parts, "unknown_fields")
     return _drifts(paths, ["path", "json_type"], lambda row: (row["path"], row["json_type"]))
 
 
@@ -305,7 +306,7 @@ def _rejects(source: Source, manifest: Manifest | None) -> list[Drift]:
     if manifest is not None and "rejects" in manifest.tables:
         paths: Iterable[Path] = source.snapshots.paths(manifest, "rejects")
     else:
-        paths = sorted((source.folder.parts / "rejects").glob("chunk-*.parquet"))
+        paths = chunk_parts(source.folder.parts, "rejects")
     columns = ["table_name", "column_name", "reason"]
     return _drifts(paths, columns, lambda row: (_column(row), row["reason"]))
 
@@ -327,7 +328,7 @@ def _drifts(
     """How often each kind came, the most frequent first."""
     found: Counter[tuple[str, str]] = Counter()
     for path in paths:
-        for batch in read_batches(path, columns, use_threads=False):
+        for batch in read_part(path, columns):
             table = pa.Table.from_batches([batch]).group_by(columns, use_threads=False)
             for row in table.aggregate([([], "count_all")]).to_pylist():
                 key = told(row)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.outcome import NO_VERDICTS, Outcome
 from pipeline.store.idsets import distinct, without
 from pipeline.store.journal import chunk_number, sealed_chunks
-from pipeline.store.parquet import read_batches
+from pipeline.store.parts import chunk_parts, read_part
 
 RECORD = "_record"
 CALLS = "_calls"
@@ -103,7 +103,7 @@ def chunks_without_parts(journal: Path, parts: Path) -> list[Path]:
 
 def calls_parts(parts: Path) -> list[Path]:
     """The parts that list calls, oldest first."""
-    return sorted((parts / CALLS).glob("chunk-*.parquet"), key=chunk_number)
+    return chunk_parts(parts, CALLS)
 
 
 def read_ledger(parts: Path) -> Ledger:
@@ -249,7 +249,7 @@ def read_columns(paths: list[Path], columns: list[str]) -> dict[str, Ints]:
     dtypes = {name: CALLS_SCHEMA.field(name).type.to_pandas_dtype() for name in columns}
     found: dict[str, list[Ints]] = {name: [np.empty(0, dtype)] for name, dtype in dtypes.items()}
     for path in paths:
-        for batch in read_batches(path, columns):
+        for batch in read_part(path, columns):
             for name, dtype in dtypes.items():
                 is_there = name in batch.schema.names
                 found[name].append(

@@ -13,32 +13,11 @@ import pyarrow.parquet as pq
 from pipeline.errors import StorageError
 from pipeline.store.atomic import replacing
 
-PART_ROW_GROUP_ROWS = 64 << 10
 
-
-def write_part(path: Path, table: pa.Table) -> None:
-    """Some rows as a part, a row group per 64k rows; the file appears whole or not at all."""
-    with replacing(path) as temporary, part_writer(temporary, table.schema) as writer:
-        writer.write_table(table, PART_ROW_GROUP_ROWS)
-
-
-def part_writer(where: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
-    """Writes a chunk's rows for one table.
-
-    They are read once, soon, and whole: quick to write and to read rather than small, without statistics.
-    """
-    return pq.ParquetWriter(
-        where,
-        schema,
-        compression="lz4",
-        use_dictionary=False,
-        column_encoding={
-            field.name: "DELTA_BINARY_PACKED" for field in schema if pa.types.is_int64(field.type)
-        },
-        write_statistics=False,
-        write_page_checksum=True,
-        store_schema=False,  # Parquet has all types of ours
-    )
+def write_rows(path: Path, table: pa.Table) -> None:
+    """Some rows as a file of the night's own; it appears whole or not at all."""
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, row_group_size=64 << 10, compression="lz4", write_page_checksum=True)
 
 
 def read_batches(

@@ -19,6 +19,7 @@ from pipeline.normalize.fence import normalize_behind_fence
 from pipeline.normalize.scribe import Job
 from pipeline.outcome import Outcome
 from pipeline.store.journal import ChunkWriter, Record, pack_record, sealed_chunks
+from pipeline.store.parts import chunk_parts, part_name
 
 ROOT = Path(__file__).parent.parent.parent
 NIGHT = date(2026, 11, 22)
@@ -75,7 +76,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def parts_of(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in chunk_parts(folder)}
 
 
 def expected(job: Job, folder: Path, chunks: Sequence[Path]) -> dict[str, bytes]:
@@ -107,7 +108,7 @@ def test_what_kills_one_chunk_is_found_and_the_others_are_done(
     whole, found = expected(job, tmp_path / "expected", chunks), parts_of(job.parts)
     assert set(found) == set(whole)
     differ = {name.rpartition("/")[2] for name in whole if whole[name] != found[name]}
-    assert differ == {"chunk-00001.parquet", "chunk-00003.parquet"}
+    assert differ == {part_name(1), part_name(3)}
 
 
 def test_trouble_with_the_disk_ends_the_others_and_is_told(job: Job) -> None:

@@ -70,7 +70,7 @@ def test_a_process_that_stands_by_does_the_job(tmp_path: Path) -> None:
         assert (found[start]["said"], found[start]["code"]) == (["durable", "finished"], 0)
     for folder in ("first", "second", "third"):
         assert [path.name for path in (tmp_path / folder / "parts" / "customers").iterdir()] == [
-            "chunk-00000.parquet"
+            "chunk-00000.part"
         ]
     assert found["left"] == []
 

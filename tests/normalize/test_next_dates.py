@@ -16,7 +16,7 @@ from pipeline.normalize.next_dates import EXPIRIES
 from pipeline.outcome import Outcome
 from pipeline.store.journal import Record
 from pipeline.store.ledger import CALLS
-from pipeline.store.parquet import read_batches
+from pipeline.store.parts import part_name, read_part
 
 FETCHED = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 
@@ -32,9 +32,7 @@ def calls_of(tmp_path: Path, *documents: dict[str, Any]) -> list[dict[str, Any]]
         ):
             normalizer.add(Record(number, at, 0, 0, 1000, 1, 1, 200, int(outcome), b"", body), 3)
     normalizer.write(3)
-    return [
-        row for batch in read_batches(tmp_path / CALLS / "chunk-00003.parquet") for row in batch.to_pylist()
-    ]
+    return [row for batch in read_part(tmp_path / CALLS / part_name(3)) for row in batch.to_pylist()]
 
 
 def days(text: str) -> int:
@@ -105,9 +103,7 @@ def test_the_hash_is_that_of_the_customers_table(tmp_path: Path) -> None:
     """The number in `_calls` is the hex text in `customers`."""
     rows = calls_of(tmp_path, {}, {"segments": {"a": "b"}})
     customers = [
-        row
-        for batch in read_batches(tmp_path / "customers" / "chunk-00003.parquet")
-        for row in batch.to_pylist()
+        row for batch in read_part(tmp_path / "customers" / part_name(3)) for row in batch.to_pylist()
     ]
     assert [int(row["body_hash"], 16) for row in customers] == [row["body_hash"] for row in rows[1::2]]
 

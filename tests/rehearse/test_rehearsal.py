@@ -20,8 +20,8 @@ from pipeline.cli import main
 from pipeline.night import Options, Screen, run_night
 from pipeline.rehearse.climate import Climate
 from pipeline.sandbox import SandboxConfig, known_ids
-from pipeline.store.ledger import CALLS
-from pipeline.store.parquet import read_batches
+from pipeline.store.ledger import calls_parts
+from pipeline.store.parts import read_part
 from pipeline.store.workspace import Workspace
 from tests.conftest import Home, calls_seen, running_sandbox
 from tests.notify.servers import until
@@ -42,8 +42,8 @@ def seconds_of_fetch(home: Home) -> float:
     (folder,) = Workspace(home.work).nights()
     times = [
         batch.column("fetched_at").to_numpy() - batch.column("latency_us").to_numpy()
-        for path in (folder.parts / CALLS).glob("*.parquet")
-        for batch in read_batches(path, ["fetched_at", "latency_us"])
+        for path in calls_parts(folder.parts)
+        for batch in read_part(path, ["fetched_at", "latency_us"])
     ]
     found = np.concatenate(times) / 1e6
     return float(found.max() - found.min())

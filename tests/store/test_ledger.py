@@ -19,7 +19,7 @@ from pipeline.store.ledger import (
     chunks_without_parts,
     read_ledger,
 )
-from pipeline.store.parquet import write_part
+from pipeline.store.parts import part_name, write_part
 
 Call = tuple[int, Outcome]
 
@@ -34,9 +34,7 @@ def write_calls(
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(CALLS_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, CALLS_SCHEMA, strict=True)]
-    write_part(
-        parts / CALLS / f"chunk-{chunk:05d}.parquet", pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA)
-    )
+    write_part(parts / CALLS / part_name(chunk), pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA))
 
 
 def verdicts(ledger: Ledger) -> dict[int, Outcome]:
@@ -137,16 +135,21 @@ def test_chunks_without_parts_are_those_whose_list_of_calls_is_missing(tmp_path:
     for name in ("chunk-00000.sealed", "chunk-00001.sealed", "chunk-00002.open"):
         (journal / name).write_bytes(b"")
     write_calls(parts, 0, [(1, Outcome.EXPORTED)])
-    write_part(parts / "customers" / "chunk-00001.parquet", CALLS_SCHEMA.empty_table())
+    write_part(parts / "customers" / part_name(1), CALLS_SCHEMA.empty_table())
     assert chunks_without_parts(journal, parts) == [journal / "chunk-00001.sealed"]
 
 
 def test_a_damaged_list_of_calls_is_told(tmp_path: Path) -> None:
-    """A part that is no Parquet file, or has a flipped bit in a page, is named with the remedy; never misread."""
+    """A part that is none, is cut, or has a flipped bit, is named with the remedy; never misread."""
     write_calls(tmp_path, 0, [(number, Outcome.EXPORTED) for number in range(1000)])
-    path = tmp_path / CALLS / "chunk-00000.parquet"
+    path = tmp_path / CALLS / part_name(0)
     whole = path.read_bytes()
-    for data in (b"PAR1", whole[: len(whole) // 2], whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
+    for data in (
+        b"",
+        b"CAPPART\n",
+        whole[: len(whole) // 2],
+        whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+    ):
         path.write_bytes(data)
         with pytest.raises(StorageError) as caught:
             read_ledger(tmp_path)

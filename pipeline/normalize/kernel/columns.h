@@ -36,10 +36,10 @@ static int row_room(collector *c, int32_t number) {
     return 1;
 }
 
+/* Bits are set one behind the other; those behind the last one are 0, whatever stood there: so equal rows are equal bytes. */
 static inline void set_bit(uint8_t *bits, int64_t at, int on) {
-    uint8_t bit = (uint8_t)(1 << (at & 7));
-    if (on) bits[at >> 3] |= bit;
-    else bits[at >> 3] &= (uint8_t)~bit;
+    int place = (int)(at & 7);
+    bits[at >> 3] = (uint8_t)((bits[at >> 3] & ((1 << place) - 1)) | (on != 0) << place);
 }
 
 static int put_null(column *col, int kind, int64_t row) {
