@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from bench import bodies
 from bench.tables import machine, markdown, write_table
 from pipeline.blocks import TABLES
@@ -26,7 +28,14 @@ from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.chunk import GROUP_RECORDS, ChunkNormalizer
 from pipeline.normalize.kernel.collecting import KernelCollector
 from pipeline.outcome import Outcome
-from pipeline.store.journal import FrameKind, Record, encode_frame, pack_record, unpack_records
+from pipeline.store.journal import (
+    FrameKind,
+    Record,
+    encode_frame,
+    pack_record,
+    record_columns,
+    unpack_records,
+)
 
 CUSTOMERS = 8_192
 FRAME = 256
@@ -72,16 +81,23 @@ def answers(count: int) -> list[Record]:
     ]
 
 
-def _journal(records: list[Record], stages: Stages) -> None:
+def _payloads(records: list[Record]) -> list[bytes]:
     packed = [pack_record(record) for record in records]
-    payloads = [b"".join(packed[start : start + FRAME]) for start in range(0, len(packed), FRAME)]
+    return [b"".join(packed[start : start + FRAME]) for start in range(0, len(packed), FRAME)]
+
+
+def _journal(records: list[Record], stages: Stages) -> None:
+    payloads = _payloads(records)
     with stages.timed("journal: a frame compressed and checked"):
         for payload in payloads:
             encode_frame(FrameKind.RECORDS, payload, FRAME)
-    with stages.timed("records out of their frames"):
+    with stages.timed("records out of their frames, one by one"):
         for payload in payloads:
             for _ in unpack_records(payload):
                 pass
+    with stages.timed("records out of their frames, as columns"):
+        for payload in payloads:
+            record_columns(payload)
 
 
 def _hash(records: list[Record], stages: Stages) -> None:
@@ -112,11 +128,14 @@ def _collect(records: list[Record], collector: Collector, stages: Stages) -> Non
 
 def _kernel(records: list[Record], collector: KernelCollector, stages: Stages) -> None:
     typing = 0.0
+    frames = [(payload, record_columns(payload)) for payload in _payloads(records)]
     began = time.process_time()
-    for number, record in enumerate(records, 1):
-        if collector.add(record.body, record.customer_id, record.fetched_at, number) is None:
-            raise RuntimeError(f"The kernel refused the answer of {record.customer_id}.")
-        if number % GROUP_RECORDS == 0:
+    for number, (payload, (heads, _, starts)) in enumerate(frames, 1):
+        abouts = np.stack([heads["customer_id"], heads["fetched_at"], np.arange(len(heads))], axis=1)
+        _, refused = collector.add_many(payload, starts, heads["body_bytes"].astype(np.int64), abouts)
+        if refused:
+            raise RuntimeError(f"The kernel refused {len(refused)} answers.")
+        if number * FRAME % GROUP_RECORDS == 0:
             paused = time.process_time()
             collector.drain()
             typing += time.process_time() - paused
@@ -125,10 +144,11 @@ def _kernel(records: list[Record], collector: KernelCollector, stages: Stages) -
 
 
 def _whole(records: list[Record], normalizer: ChunkNormalizer, stages: Stages) -> None:
+    payloads = _payloads(records)
     began = time.process_time()
     with stages.timed("all but the last parts"):
-        for record in records:
-            normalizer.add(record, 0)
+        for payload in payloads:
+            normalizer.add_frame(payload, 0)
     with stages.timed("the last parts, and all synced"):
         normalizer.write(0)
     stages.note("**a chunk normalized**", time.process_time() - began)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.blocks.base import Table
@@ -19,9 +20,24 @@ from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.kernel.collecting import KernelCollector
 from pipeline.normalize.kernel.library import kernel
 
+Ints = npt.NDArray[np.int64]
+
 BATCH_RECORDS = 512
 BATCH_BYTES = 16 << 20
 """So many answers, or so many bytes of them, are kept as Python objects before they become Arrow."""
+
+
+class Bodies(NamedTuple):
+    """Some answers in a text that has them all."""
+
+    payload: bytes
+    starts: Ints
+    lengths: Ints
+
+    def body(self, place: int) -> bytes:
+        """One of them."""
+        start = int(self.starts[place])
+        return self.payload[start : start + int(self.lengths[place])]
 
 
 @dataclass
@@ -80,15 +96,36 @@ class Answers:
             hashed = self._kernel.add(body, customer_id, fetched_at, number)
             if hashed is not None:
                 return hashed
+        return self._add_by_hand(customer_id, body, pages, fetched_at, number)
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether `add_many` may be called."""
+        return self._kernel is not None
+
+    def add_many(self, bodies: Bodies, abouts: Ints) -> npt.NDArray[np.uint64]:
+        """Take answers without further pages; of each, a row of `abouts` has customer, moment and number."""
+        assert self._kernel is not None
+        self.count += len(abouts)
+        self.body_bytes += int(bodies.lengths.sum())
+        hashes, refused = self._kernel.add_many(*bodies, abouts)
+        for place in refused:
+            customer_id, fetched_at, number = abouts[place].tolist()
+            hashes[place] = self._add_by_hand(customer_id, bodies.body(place), (), fetched_at, number)
+        return hashes
+
+    def _add_by_hand(
+        self, customer_id: int, body: bytes, pages: Sequence[bytes], fetched_at: int, number: int
+    ) -> int:
         self._waiting += 1
         self._waiting_bytes += len(body)
-        text = self._add_by_hand(customer_id, body, pages, fetched_at, number)
+        text = self._flatten(customer_id, body, pages, fetched_at, number)
         if self._waiting >= BATCH_RECORDS or self._waiting_bytes >= BATCH_BYTES:
             self._gathered.take(self._by_hand.drain())
             self._waiting = self._waiting_bytes = 0
         return int(text, 16)
 
-    def _add_by_hand(
+    def _flatten(
         self, customer_id: int, body: bytes, pages: Sequence[bytes], fetched_at: int, number: int
     ) -> str:
         top = blocks_of(body)

@@ -1,10 +1,10 @@
-"""A chunk's calls and the verdicts among them, gathered as tuples and made into columns at once."""
+"""A chunk's calls and the verdicts among them, gathered and made into columns at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.blocks import accounts
 from pipeline.blocks.schema import RECORD, accounts_schema
 from pipeline.outcome import NO_VERDICTS, Outcome
-from pipeline.store.journal import Record
+from pipeline.store.journal import Columns, Record
 from pipeline.store.ledger import CALLS_SCHEMA, RECORD_BITS
 
 Ints = npt.NDArray[np.int64]
@@ -37,39 +37,67 @@ _META = msgspec.json.Decoder(_About)
 _NOTHING = _About()
 
 
+class _Some(NamedTuple):
+    """Some calls."""
+
+    numbers: dict[str, Any]
+    metas: list[bytes]
+
+
+_NO_CALLS = _Some(
+    {name: np.empty(0, np.uint64 if name == "body_hash" else np.int64) for name in _NUMBERS}, []
+)
+
+
 class Calls:
     """Every record of a chunk, in order, a group of them at a time."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Any, ...]] = []
-        self.before = 0  # how many were handed out
+        self._some: list[_Some] = []
+        self._rows: list[tuple[Any, ...]] = []  # after those
+        self.waiting = 0  # how many are not handed out yet
+        self.before = 0  # how many were
 
     def __len__(self) -> int:
-        return self.before + len(self._rows)
-
-    @property
-    def waiting(self) -> int:
-        """How many are not handed out yet."""
-        return len(self._rows)
+        return self.before + self.waiting
 
     def add(self, record: Record, body_hash: int) -> None:
         """`body_hash` is 0 where no data came."""
         *numbers, meta, body = record
         self._rows.append((*numbers, len(body), body_hash, meta))
+        self.waiting += 1
+
+    def add_many(self, payload: bytes, records: Columns, hashes: npt.NDArray[np.uint64]) -> None:
+        """The same with all records of a payload, or some of them."""
+        self._take_rows()
+        numbers: dict[str, Any] = {name: records.heads[name].astype(np.int64) for name in _NUMBERS[:-1]}
+        places = zip(records.metas.tolist(), records.bodies.tolist(), strict=True)
+        metas = [payload[start:stop] for start, stop in places] if records.heads["meta_bytes"].any() else None
+        self._some.append(_Some({**numbers, "body_hash": hashes}, metas or [b""] * len(hashes)))
+        self.waiting += len(hashes)
+
+    def _take_rows(self) -> None:
+        if not self._rows:
+            return
+        *columns, metas = zip(*self._rows, strict=True)
+        numbers: dict[str, Any] = {
+            name: np.array(column, np.uint64 if name == "body_hash" else np.int64)
+            for name, column in zip(_NUMBERS, columns, strict=True)
+        }
+        self._some.append(_Some(numbers, list(metas)))
+        self._rows = []
 
     def drain(self, chunk: int, next_dates: Ints, night: date) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Hand out those that wait: the list of calls, and the rows of `outcomes`. `next_dates` has a day for each."""
-        columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * (len(_NUMBERS) + 1)
-        types = {"body_hash": np.uint64}
-        told = {
-            name: np.array(column, types.get(name, np.int64))
-            for name, column in zip(_NUMBERS, columns, strict=False)
-        }
+        self._take_rows()
+        some, self._some = [_NO_CALLS, *self._some], []
+        told = {name: np.concatenate([one.numbers[name] for one in some]) for name in _NUMBERS}
+        metas = [meta for one in some for meta in one.metas]
         told[RECORD] = np.arange(self.before, len(self), dtype=np.int64) + (chunk << RECORD_BITS)
-        self.before, self._rows = len(self), []
+        self.before, self.waiting = len(self), 0
         calls: dict[str, Any] = {**told, "next_date": next_dates}
         arrays = [pa.array(calls[field.name]).cast(field.type) for field in CALLS_SCHEMA]
-        return pa.RecordBatch.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, columns[-1], night)
+        return pa.RecordBatch.from_arrays(arrays, schema=CALLS_SCHEMA), _outcomes(told, metas, night)
 
 
 def answered_id(customer_id: int, other_id: int, outcome: int) -> int:

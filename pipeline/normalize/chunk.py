@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks import accounts
@@ -14,15 +15,24 @@ from pipeline.blocks.base import Table
 from pipeline.blocks.collect import Options
 from pipeline.blocks.leftovers import Reject, UnknownField
 from pipeline.blocks.schema import RECORD, accounts_schema
-from pipeline.normalize.answers import Answers
+from pipeline.normalize.answers import Answers, Bodies
 from pipeline.normalize.calls import Calls, answered_id
 from pipeline.normalize.next_dates import next_dates
 from pipeline.normalize.parts import PartFiles
 from pipeline.outcome import Outcome
-from pipeline.store.journal import Record, chunk_number, read_chunk
+from pipeline.store.journal import (
+    Columns,
+    Record,
+    chunk_number,
+    damage_told,
+    read_record_frames,
+    record_columns,
+    unpack_records,
+)
 from pipeline.store.ledger import CALLS, RECORD_BITS
 
 _HAVE_DATA = frozenset(int(outcome) for outcome in Outcome if outcome.has_data)
+_DATA = sorted(_HAVE_DATA)
 GROUP_RECORDS = 2_048
 GROUP_BYTES = 32 << 20
 """So many answers, or so many bytes of them, are kept as Arrow before they go into the parts together."""
@@ -70,17 +80,54 @@ class ChunkNormalizer:
             customer_id = answered_id(record.customer_id, record.other_id, record.outcome)
             hashed = self._answers.add(customer_id, record.body, self._pages, record.fetched_at, number)
         self._calls.add(record, hashed)
-        if self._answers.count >= GROUP_RECORDS or self._answers.body_bytes >= GROUP_BYTES:
-            self._put_down(chunk)
+        self._put_down_if_full(chunk)
         if record.outcome == Outcome.PAGE:
             self._pages.append(record.body)
         elif record.outcome != Outcome.RETRIED:
             self._pages = []
 
+    def add_frame(self, payload: bytes, chunk: int) -> None:
+        """Take a frame's records: the same as `add` with each, and most of them in one call. Raises DamageError."""
+        records = record_columns(payload)
+        if self._pages or not self._answers.takes_many or (records.heads["outcome"] == Outcome.PAGE).any():
+            for record in unpack_records(payload):
+                self.add(record, chunk)
+            return
+        start = 0
+        while start < len(records.heads):
+            stop = start + self._until_full(records.heads[start:])
+            self._add_some(payload, records.some(start, stop), chunk)
+            self._put_down_if_full(chunk)
+            start = stop
+
+    def _until_full(self, heads: Any) -> int:
+        """Of these records, how many make a group full; all, where they do not."""
+        has_data = np.isin(heads["outcome"], _DATA)
+        answers = self._answers.count + np.cumsum(has_data)
+        size = self._answers.body_bytes + np.cumsum(np.where(has_data, heads["body_bytes"], 0))
+        (full,) = np.nonzero((answers >= GROUP_RECORDS) | (size >= GROUP_BYTES))
+        return int(full[0]) + 1 if len(full) else len(heads)
+
+    def _add_some(self, payload: bytes, records: Columns, chunk: int) -> None:
+        heads, first = records.heads, chunk << RECORD_BITS | len(self._calls)
+        (answered,) = np.nonzero(np.isin(heads["outcome"], _DATA))
+        hashes = np.zeros(len(heads), np.uint64)
+        if len(answered):
+            found = heads[answered]
+            ids = np.where(found["customer_id"] < 0, found["other_id"], found["customer_id"])
+            abouts = np.stack([ids, found["fetched_at"], first + answered], axis=1)
+            bodies = Bodies(payload, records.bodies[answered], found["body_bytes"].astype(np.int64))
+            hashes[answered] = self._answers.add_many(bodies, abouts)
+        self._calls.add_many(payload, records, hashes)
+
     def write(self, chunk: int) -> None:
         """End the chunk's parts. Written twice, they replace themselves."""
         self._put_down(chunk).finish(last=CALLS)
         self._start()
+
+    def _put_down_if_full(self, chunk: int) -> None:
+        if self._answers.count >= GROUP_RECORDS or self._answers.body_bytes >= GROUP_BYTES:
+            self._put_down(chunk)
 
     def _put_down(self, chunk: int) -> PartFiles:
         """What was gathered goes into the parts; what was written is let go, and the next table takes its place."""
@@ -107,8 +154,9 @@ class ChunkNormalizer:
 def normalize_chunk(path: Path, normalizer: ChunkNormalizer) -> None:
     """Make the parts of a sealed chunk."""
     chunk = chunk_number(path)
-    for record in read_chunk(path):
-        normalizer.add(record, chunk)
+    for frame in read_record_frames(path):
+        with damage_told(path, frame):
+            normalizer.add_frame(frame.payload, chunk)
     normalizer.write(chunk)
 
 

@@ -25,7 +25,7 @@ from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
 from pipeline.errors import ExportError
 from pipeline.normalize.chunk import ChunkNormalizer
-from pipeline.store.journal import ChunkWriter, unpack_records
+from pipeline.store.journal import ChunkWriter
 
 CHUNK_RECORDS = 8_192
 CHUNK_BYTES = 64 << 20
@@ -84,8 +84,7 @@ class Scribe:
             chunk = self._open_chunk()
             chunk.append(payload, records)
             self._say(durable=records)
-            for record in unpack_records(payload):
-                self._normalizer.add(record, chunk.number)
+            self._normalizer.add_frame(payload, chunk.number)
             if chunk.records >= self._job.chunk_records or chunk.raw_bytes >= CHUNK_BYTES:
                 self._end_chunk()
 

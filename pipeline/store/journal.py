@@ -23,7 +23,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from io import RawIOBase
 from pathlib import Path
@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
+import numpy as np
 
 from pipeline.errors import JournalError
 from pipeline.store.atomic import storage_errors, sync_folder
@@ -47,6 +48,20 @@ _FRAME = struct.Struct("<2sBBB3xIII")
 _CRC = struct.Struct("<I")
 FRAME_HEAD_BYTES = _FRAME.size + _CRC.size
 RECORD_HEAD = struct.Struct("<qqqiIHHhBxHxxI")
+HEAD_DTYPE = np.dtype(
+    {
+        "names": (
+            "customer_id", "fetched_at", "other_id", "reason_code", "latency_us", "attempts", "calls", "status",
+            "outcome", "meta_bytes", "body_bytes",
+        ),
+        "formats": ("<i8", "<i8", "<i8", "<i4", "<u4", "<u2", "<u2", "<i2", "u1", "<u2", "<u4"),
+        "offsets": (0, 8, 16, 24, 28, 32, 34, 36, 38, 40, 44),
+        "itemsize": RECORD_HEAD.size,
+    }
+)  # fmt: skip
+"""RECORD_HEAD, as numpy reads many."""
+_LENGTHS = struct.Struct("<HxxI")
+_LENGTHS_AT = RECORD_HEAD.size - _LENGTHS.size
 _CHUNK = re.compile(r"chunk-\d+\.(open|sealed)")
 MAX_FRAME_BYTES = (1 << 31) - 1
 """A frame is never larger: one answer of 1 GB at the most (`api.max_body_mb`), and what waited with it."""
@@ -107,6 +122,36 @@ def unpack_records(payload: bytes) -> Iterator[Record]:
         if at > end:
             raise DamageError("a record longer than its frame", body_at)
         yield Record._make((*numbers, payload[meta_at:body_at], payload[body_at:at]))
+
+
+class Columns(NamedTuple):
+    """A payload's records, side by side."""
+
+    heads: Any  # structured: the numbers of a `Record` under its names, and how long meta and body are
+    metas: Any  # where each one's meta begins in the payload
+    bodies: Any  # and its body
+
+    def some(self, start: int, stop: int) -> Columns:
+        """Those from `start` on, before `stop`."""
+        return Columns(*(column[start:stop] for column in self))
+
+
+def record_columns(payload: bytes) -> Columns:
+    """What `unpack_records` gives, as columns. Raises DamageError where it does."""
+    places, at, end = [], 0, len(payload)
+    while at < end:
+        if at + RECORD_HEAD.size > end:
+            raise DamageError("half a record", at)
+        places.append(at)
+        meta_bytes, body_bytes = _LENGTHS.unpack_from(payload, at + _LENGTHS_AT)
+        at += RECORD_HEAD.size + meta_bytes + body_bytes
+    if at > end:
+        raise DamageError("a record longer than its frame", at - body_bytes)
+    starts = np.array(places, np.int64)
+    heads = np.frombuffer(payload, np.uint8)[starts[:, None] + np.arange(RECORD_HEAD.size)]
+    metas = starts + RECORD_HEAD.size
+    told = heads.view(HEAD_DTYPE)[:, 0] if places else np.empty(0, HEAD_DTYPE)
+    return Columns(told, metas, metas + told["meta_bytes"])
 
 
 class Frame(NamedTuple):
@@ -292,10 +337,17 @@ def _rename_to_sealed(folder: Path, number: int) -> Path:
 def read_chunk(path: Path) -> Iterator[Record]:
     """All records of a sealed chunk. Raises JournalError where it is damaged or not sealed."""
     for frame in read_record_frames(path):
-        try:
+        with damage_told(path, frame):
             yield from unpack_records(frame.payload)
-        except DamageError as exc:
-            raise _damaged(path, f"a frame that ends at byte {frame.end:,} holds {exc} of it") from exc
+
+
+@contextmanager
+def damage_told(path: Path, frame: Frame) -> Iterator[None]:
+    """Tell the DamageError of a frame's records as a JournalError."""
+    try:
+        yield
+    except DamageError as exc:
+        raise _damaged(path, f"a frame that ends at byte {frame.end:,} holds {exc} of it") from exc
 
 
 def read_record_frames(path: Path) -> Iterator[Frame]:

@@ -31,11 +31,16 @@ os.fdatasync = slow
 """
 NORMALIZER = """
 from pipeline.normalize import chunk
+from pipeline.store.journal import unpack_records
 
 class Slow(chunk.ChunkNormalizer):
     def add(self, record, number):
         wait()
         super().add(record, number)
+
+    def add_frame(self, payload, number):
+        for record in unpack_records(payload):
+            self.add(record, number)
 
 chunk.ChunkNormalizer = Slow
 """

@@ -68,11 +68,16 @@ print(json.dumps({**found, "left": everybody()}))
 ODD = """
 import os, time
 from pipeline.normalize import chunk
+from pipeline.store.journal import unpack_records
 
 class Normalizer(chunk.ChunkNormalizer):
     def add(self, record, number):
         {does}
         super().add(record, number)
+
+    def add_frame(self, payload, number):
+        for record in unpack_records(payload):
+            self.add(record, number)
 
 chunk.ChunkNormalizer = Normalizer
 """

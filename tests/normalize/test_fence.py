@@ -27,12 +27,17 @@ CHUNKS, EACH = 5, 12
 POISON = """
 import os
 from pipeline.normalize import chunk
+from pipeline.store.journal import unpack_records
 
 class Normalizer(chunk.ChunkNormalizer):
     def add(self, record, number):
         if record.outcome == 1 and record.customer_id in (103, 305):
             os.abort()
         super().add(record, number)
+
+    def add_frame(self, payload, number):
+        for record in unpack_records(payload):
+            self.add(record, number)
 
 chunk.ChunkNormalizer = Normalizer
 """

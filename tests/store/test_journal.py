@@ -35,6 +35,7 @@ from pipeline.store.journal import (
     pack_record,
     read_chunk,
     read_frames,
+    record_columns,
     recover,
     sealed_chunks,
     unpack_records,
@@ -449,10 +450,24 @@ def test_a_lost_frame_in_the_middle_is_told(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 400), max_size=20))
 def test_packed_records_are_unpacked(numbers: list[int]) -> None:
     """Any records in a row come back as they were."""
-    assert list(unpack_records(payload_of(*numbers))) == [record(number) for number in numbers]
+    payload, packed = payload_of(*numbers), [record(number) for number in numbers]
+    assert list(unpack_records(payload)) == packed
+    heads, metas, bodies = record_columns(payload)
+    told = [
+        (*head[:-2], payload[meta : meta + head[-2]], payload[body : body + head[-1]])
+        for head, meta, body in zip(heads.tolist(), metas.tolist(), bodies.tolist(), strict=True)
+    ]
+    assert told == packed
 
 
 def test_unpacking_says_where_a_payload_ends_early() -> None:
     """A payload from the socket that is cut is told, not read as a shorter answer."""
-    with pytest.raises(DamageError, match="longer than its frame"):
-        list(unpack_records(payload_of(5)[:-1]))
+    whole = payload_of(5, 6)
+    for length in range(1, len(whole)):
+        if length == len(payload_of(5)):
+            continue
+        with pytest.raises(DamageError, match=r"longer than its frame|half a record") as one:
+            list(unpack_records(whole[:length]))
+        with pytest.raises(DamageError) as other:
+            record_columns(whole[:length])
+        assert str(one.value) == str(other.value)

@@ -40,7 +40,8 @@ typedef struct {
     MANY(unknown) unknowns;
     int64_t *rows_before, odds_before, tolds_before, kept_before;
     uint8_t *scratch;
-    int64_t scratch_room;
+    char *body; /* that is read, where others stand behind it */
+    int64_t scratch_room, body_room;
     const char *text;
     int32_t length, nth, why;
     char hash[17];

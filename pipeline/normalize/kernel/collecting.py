@@ -21,9 +21,9 @@ from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.kernel.library import kernel
 from pipeline.normalize.kernel.plan import write_plan
 
-TAKEN, HASH_WANTED = 0, 1
-MAX_BODY = 256 << 20
-_NO_HASH = bytes(17)
+TAKEN = 0
+Ints = npt.NDArray[np.int64]
+_NOBODY: Ints = np.empty((0, 3), np.int64)
 
 
 class _Cell(NamedTuple):
@@ -78,9 +78,12 @@ class KernelCollector:
         self._kernel = library.kernel_new(numbers.ctypes.data, len(numbers), words, len(words))
         if not self._kernel:
             raise MemoryError("the kernel got no memory")
-        self._add, self._hash = library.kernel_add, ctypes.create_string_buffer(17)
-        self._answers: list[About] = []
+        self._start()
         self._leftovers = Leftovers(tables)
+
+    def _start(self) -> None:
+        self._abouts, self._count = [_NOBODY], 0  # of each answer: customer, moment, record; and how many
+        self._answers: list[About] = []  # the same, while they are drained
 
     def __del__(self) -> None:
         if getattr(self, "_kernel", None):
@@ -88,29 +91,44 @@ class KernelCollector:
 
     def add(self, body: bytes, customer_id: int, fetched_at: int, record: int) -> int | None:
         """Take an answer of the usual shape; gives its hash, or None where it is of another."""
-        hashed, nth = self._hash, len(self._answers)
-        if len(body) > MAX_BODY:
-            return None
-        hashed.raw = _NO_HASH
-        end = self._add(self._kernel, body, len(body), nth, hashed)
-        if end == HASH_WANTED:
-            hashed.raw = body_hash(body).encode() + b"\0"
-            end = self._add(self._kernel, body, len(body), nth, hashed)
-        if end != TAKEN:
-            return None
-        self._answers.append(About(customer_id, fetched_at, record))
-        return int(hashed.value, 16)
+        place, size = np.zeros(1, np.int64), np.full(1, len(body), np.int64)
+        hashes, refused = self.add_many(body, place, size, np.array([[customer_id, fetched_at, record]]))
+        return None if refused else int(hashes[0])
+
+    def add_many(
+        self, payload: bytes, starts: Ints, lengths: Ints, abouts: Ints
+    ) -> tuple[npt.NDArray[np.uint64], list[int]]:
+        """The same with several in one text: gives their hashes, and which of them are of another shape."""
+        count, done = len(abouts), 0
+        hashes, ends = np.zeros(count, np.uint64), np.empty(count, np.int32)
+        while done < count:
+            places = (one[done:].ctypes.data for one in (starts, lengths, hashes, ends))
+            done += self._library.kernel_add_many(
+                self._kernel, payload, *places, count - done, self._count + done
+            )
+            if done < count:  # it came to one that has to be hashed here
+                body = payload[starts[done] : starts[done] + lengths[done]]
+                text = body_hash(body)
+                hashes[done] = int(text, 16)
+                ends[done] = self._library.kernel_add(
+                    self._kernel, body, len(body), self._count + done, text.encode()
+                )
+                done += 1
+        self._abouts.append(abouts)
+        self._count += count
+        return hashes, np.flatnonzero(ends != TAKEN).tolist()
 
     def drain(self) -> Collected:
         """Type what was gathered and start afresh."""
+        told = np.concatenate(self._abouts)
+        self._answers, answers = [About(*row) for row in told.tolist()], told.T.copy()
         odd = self._odd_cells()
-        answers = np.array(self._answers, np.int64).reshape(-1, 3).T.copy()
         batches = {}
         for number, state in enumerate(self._states):
             if rows := self._library.kernel_rows(self._kernel, number):
                 batches[state.table.name] = self._batch(number, rows, answers, odd)
         self._library.kernel_clear(self._kernel)
-        self._answers = []
+        self._start()
         return Collected(batches, *self._leftovers.take())
 
     # What no column takes as it stands
@@ -141,7 +159,7 @@ class KernelCollector:
     # Columns
 
     def _batch(
-        self, number: int, rows: int, answers: npt.NDArray[np.int64], odd: dict[tuple[int, int], list[_Cell]]
+        self, number: int, rows: int, answers: Ints, odd: dict[tuple[int, int], list[_Cell]]
     ) -> pa.RecordBatch:
         state = self._states[number]
         told = (ctypes.c_int64 * (1 + 4 * len(state.columns)))()

@@ -16,6 +16,23 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* The body with a NUL behind it; a copy, where something else stands there. */
+static const char *ended(collector *c, const char *text, int64_t length) {
+    if (!text[length]) return text;
+    char *body = grown(c->body, &c->body_room, length + 1, 1);
+    if (!body) return NULL;
+    c->body = body;
+    memcpy(body, text, (size_t)length);
+    body[length] = 0;
+    return body;
+}
+
+static uint64_t number_of(const char *hash) {
+    uint64_t number = 0;
+    for (int i = 0; i < 16; i++) number = number << 4 | (uint64_t)(hash[i] <= '9' ? hash[i] - '0' : hash[i] - 'a' + 10);
+    return number;
+}
+
 EXPORT void kernel_free(collector *c) {
     if (!c) return;
     for (int32_t i = 0; c->table && i < c->plan->tables; i++) {
@@ -26,7 +43,7 @@ EXPORT void kernel_free(collector *c) {
         free(c->table[i].column), free(c->table[i].nth);
     }
     free(c->table), free(c->rows_before), free(c->odds.at), free(c->kept.at), free(c->slots.at);
-    free(c->instances.at), free(c->entries.at), free(c->unknowns.at), free(c->tolds.at), free(c->scratch);
+    free(c->instances.at), free(c->entries.at), free(c->unknowns.at), free(c->tolds.at), free(c->scratch), free(c->body);
     free_plan(c->plan), free(c);
 }
 
@@ -80,8 +97,23 @@ EXPORT int32_t kernel_add(collector *c, const char *text, int32_t length, int32_
     return c->why;
 }
 
+/* Take the answers that stand in a text at `starts`, of `lengths`; `nth` goes with the first, and so on. Of each that was
+ * taken `hashes` gets the number of its 16 hex digits, of each `ends` what kernel_add says. Gives how many were tried: fewer
+ * where one wants a hash. */
+EXPORT int32_t kernel_add_many(collector *c, const char *text, const int64_t *starts, const int64_t *lengths, uint64_t *hashes,
+                               int32_t *ends, int32_t count, int32_t nth) {
+    for (int32_t i = 0; i < count; i++) {
+        char hash[17] = "";
+        const char *body = lengths[i] > MAX_BODY ? NULL : ended(c, text + starts[i], lengths[i]);
+        ends[i] = body ? kernel_add(c, body, (int32_t)lengths[i], nth + i, hash) : NO_MEMORY;
+        if (ends[i] == HASH_WANTED) return i;
+        hashes[i] = ends[i] == TAKEN ? number_of(hash) : 0;
+    }
+    return count;
+}
+
 /* library.VERSION: of what plan.py and this file tell each other. */
-EXPORT int32_t kernel_version(void) { return 2; }
+EXPORT int32_t kernel_version(void) { return 3; }
 
 EXPORT int64_t kernel_rows(const collector *c, int32_t number) { return c->table[number].rows; }
 

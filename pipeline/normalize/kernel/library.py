@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 """Of what plan.py and kernel.c tell each other; `kernel_version` has the other half."""
 SWITCH = "CAPILLARY_KERNEL"
 """In the environment: `off` does without the kernel."""
@@ -50,6 +50,7 @@ def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
         "kernel_new": (pointer, [pointer, number, ctypes.c_char_p, number]),
         "kernel_free": (None, [pointer]),
         "kernel_add": (number, [pointer, ctypes.c_char_p, number, number, ctypes.c_char_p]),
+        "kernel_add_many": (number, [pointer, ctypes.c_char_p, *[pointer] * 4, number, number]),
         "kernel_rows": (ctypes.c_int64, [pointer, number]),
         "kernel_buffers": (None, [pointer, number, pointer]),
         "kernel_odds": (None, [pointer, pointer]),
