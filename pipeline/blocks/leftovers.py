@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.blocks.base import Column, Table
@@ -76,9 +77,13 @@ class _Extras:
         """The column of so many rows; then nothing is kept any more."""
         if not self._rows:
             return pa.nulls(rows, pa.string())
-        texts = {row: without_secrets(dump(extra)) for row, extra in self._rows.items()}
+        texts = [without_secrets(dump(extra)) for extra in self._rows.values()]
+        places, is_null = np.zeros(rows, np.int32), np.ones(rows, np.bool_)
+        places[list(self._rows)], is_null[list(self._rows)] = np.arange(len(texts)), False
         self._rows = {}
-        return pa.array([texts.get(row) for row in range(rows)], pa.string())
+        at: Any = pa.array(places, mask=is_null)
+        column: pa.Array[Any] = pa.array(texts, pa.string()).take(at)
+        return column
 
 
 class _Path(NamedTuple):
@@ -119,13 +124,17 @@ class Leftovers:
         if _is_thrift_leak(key, found):
             return
         path = self._path(node, key)
-        counted = (path.told, type_name(found))
-        if counted not in self._unknown and len(self._unknown) >= MAX_UNKNOWN_PATHS:
-            counted = (MORE_PATHS, type_name(found))
-        field = self._unknown.setdefault(counted, UnknownField(self._tables[node.owner].name))
-        field.seen.append((about.customer_id, about.record))
+        self._field(path.told, type_name(found), node.owner).seen.append((about.customer_id, about.record))
         if not node.whole:
             self._extras[node.owner].keep(row, path.from_row, found)
+
+    def _field(self, path: str, kind: str, owner: int) -> UnknownField:
+        """Where the occurrences of a key are counted."""
+        field = self._unknown.get((path, kind))
+        if field is None:
+            counted = (path if len(self._unknown) < MAX_UNKNOWN_PATHS else MORE_PATHS, kind)
+            field = self._unknown.setdefault(counted, UnknownField(self._tables[owner].name))
+        return field
 
     def _path(self, node: Node, key: str) -> _Path:
         """Few keys are unknown, and these often."""

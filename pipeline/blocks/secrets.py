@@ -29,13 +29,19 @@ _HINTS = (
 
 def without_secrets(text: str) -> str:
     """JSON text whose signed URLs and image tokens are removed; the rest as it was."""
-    lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not _has_hint(text.lower()):
         return text
     try:
         return dump(_scrubbed(decode(text.encode()).doc))
     except (UnreadableError, RecursionError):
         return dump(REMOVED)
+
+
+def _has_hint(lower: str) -> bool:
+    for hint in _HINTS:  # noqa: SIM110 - any() takes twice as long, and each text of `extra` comes by here
+        if hint in lower:
+            return True
+    return False
 
 
 def without_signed_url(value: Json) -> Json:

@@ -142,7 +142,7 @@ class Answers:
         return hashed
 
     def drain(self) -> Gathered:
-        """What was taken so far; then start afresh."""
+        """What was taken so far; then start afresh. Its batches are good until the next answer comes."""
         gathered, self._gathered = self._gathered, Gathered()
         gathered.take(self._by_hand.drain())
         if self._kernel:

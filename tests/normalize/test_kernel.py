@@ -324,6 +324,38 @@ LOCAL = Table(
 )
 
 
+@given(
+    st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.([0-9]{0,8}|0{8}|[0-9]{8}[05]0{0,3}|[0-9]{9}50{0,3}|[0-9]{0,45})[0-9])?"
+                  r"([eE][+-]?[0-9]{1,5})?", fullmatch=True, alphabet="0123456789-+.eE")
+)  # fmt: skip
+def test_any_number_is_rounded_to_the_same(number: str) -> None:
+    """Half to the even one, the raw number in `extra`; too many digits before the point are a reject."""
+    both_ways([leaf(number), leaf(f'"{number}"')])
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("zeros", [0, 1, 20])
+def test_halves_go_to_the_even_one(sign: str, zeros: int) -> None:
+    """Ties, and a little less and more than a tie, also where they carry over, or nothing is left but the sign."""
+    found = []
+    for kept in ("0.000000000", "0.000000001", "0.000000002", "7.999999999", "9" * 29 + ".999999999"):
+        for dropped in ("5", "50", "49999999999999", "50000000001", "1", "9" * 20):
+            found.append(leaf(sign + kept + "0" * zeros + dropped))
+    both_ways(found)
+
+
+def test_batches_outlive_the_collector() -> None:
+    """They lie in its memory, which stays as long as one of them."""
+    collector = KernelCollector(TABLES, OPTIONS)
+    assert collector.add(BODY, 1, 1, 1) is not None
+    batches = collector.drain().batches
+    told = {name: batch.to_pylist() for name, batch in batches.items()}
+    del collector
+    others = [KernelCollector(TABLES, OPTIONS) for _ in range(3)]
+    assert all(other.add(BODY, 2, 2, 2) for other in others)
+    assert {name: batch.to_pylist() for name, batch in batches.items()} == told
+
+
 def test_local_times_and_whole_objects() -> None:
     """Which no block has in so many forms."""
     assert (

@@ -23,8 +23,8 @@ typedef struct {
     column *column;
 } table;
 
-typedef struct { int32_t table, column, row, start, length; } odd;
-typedef struct { int32_t nth, object, node, row, start, key_length, length; } told; /* an unknown key, and whose row keeps it */
+typedef struct { int32_t table, column, row, start, length, is_read; } odd; /* is_read: only rounded */
+typedef struct { int32_t nth, node, row, start, key_length, length; } told; /* an unknown key, and whose row keeps it */
 
 #define MANY(type) struct { type *at; int64_t count, room; }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.blocks.base import Column, Kind, Table
 from pipeline.blocks.collect import Collected, Options
-from pipeline.blocks.fit import ARROW_TYPES, put_in, without_signed_urls
+from pipeline.blocks.fit import ARROW_TYPES, Misfit, put_in, without_signed_urls
 from pipeline.blocks.leftovers import About, Leftovers
 from pipeline.blocks.schema import part_schema
 from pipeline.jsontext import loads
@@ -24,6 +24,7 @@ from pipeline.normalize.kernel.plan import write_plan
 TAKEN = 0
 Ints = npt.NDArray[np.int64]
 _NOBODY: Ints = np.empty((0, 3), np.int64)
+_NO_BYTES = pa.py_buffer(b"")
 
 
 class _Cell(NamedTuple):
@@ -33,6 +34,7 @@ class _Cell(NamedTuple):
     column: int
     row: int
     text: bytes
+    is_read: bool  # it stands there, rounded
 
 
 class _Wide(NamedTuple):
@@ -40,10 +42,6 @@ class _Wide(NamedTuple):
 
     column: Column
     is_offset: bool
-
-
-_Told = tuple[int, int, str, int, int, bytes]
-"""An unknown key: of which answer and object (in their order), the key, the node, the row that keeps it, JSON text."""
 
 
 class _State:
@@ -119,7 +117,8 @@ class KernelCollector:
         return hashes, np.flatnonzero(ends != TAKEN).tolist()
 
     def drain(self) -> Collected:
-        """Type what was gathered and start afresh."""
+        """Type what was gathered and start afresh. The batches are good until the next answer comes: they lie in the
+        kernel's own memory."""
         told = np.concatenate(self._abouts)
         self._answers, answers = [About(*row) for row in told.tolist()], told.T.copy()
         odd = self._odd_cells()
@@ -140,21 +139,15 @@ class KernelCollector:
         self._library.kernel_odds(self._kernel, told)
         cells, cells_at, keys, keys_at, texts_at, length = told
         texts = ctypes.string_at(texts_at, length) if length else b""
-        for nth, _, key, node, row, text in sorted(self._unknown_keys(_numbers(keys_at, keys, 7), texts)):
-            self._leftovers.unknown_key(self._answers[nth], self._plan.nodes[node], row, key, loads(text))
-        found = sorted(
-            _Cell(table, column, row, texts[start : start + length])
-            for table, column, row, start, length in _numbers(cells_at, cells, 5)
-        )
-        return {column: list(together) for column, together in groupby(found, lambda cell: cell[:2])}
-
-    @staticmethod
-    def _unknown_keys(numbers: Iterable[list[int]], texts: bytes) -> Iterable[_Told]:
-        order: dict[tuple[int, int], int] = {}  # objects in the order in which they were walked
-        for nth, one, node, row, start, key, length in numbers:
+        for nth, node, row, start, key, length in _numbers(keys_at, keys):
             end = start + key
-            place = order.setdefault((nth, one), len(order))
-            yield nth, place, texts[start:end].decode(), node, row, texts[end : end + length]
+            name, found = texts[start:end].decode(), loads(texts[end : end + length])
+            self._leftovers.unknown_key(self._answers[nth], self._plan.nodes[node], row, name, found)
+        odd = sorted(
+            _Cell(table, column, row, texts[start : start + length], bool(is_read))
+            for table, column, row, start, length, is_read in _numbers(cells_at, cells)
+        )
+        return {column: list(together) for column, together in groupby(odd, lambda cell: cell[:2])}
 
     # Columns
 
@@ -168,7 +161,7 @@ class KernelCollector:
         customer_ids, fetched_at, records = answers[:, nth]
         arrays: list[pa.Array[Any]] = [pa.array(customer_ids)]
         for place, wide in enumerate(state.columns):
-            array = _array(_type_of(wide), rows, *told[1 + 4 * place : 5 + 4 * place])
+            array = self._array(_type_of(wide), rows, *told[1 + 4 * place : 5 + 4 * place])
             if cells := odd.get((number, place)):
                 array = self._put_in(number, wide.column, array, cells, nth)
             if state.table.ignore and wide.column.kind is Kind.TEXT:
@@ -182,39 +175,40 @@ class KernelCollector:
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=state.schema)
 
+    def _array(
+        self, kind: pa.DataType, rows: int, valid: int, data: int, used: int, ends: int
+    ) -> pa.Array[Any]:
+        """An Arrow array over these buffers, which live as long as the collector."""
+        buffers: list[pa.Buffer | None] = [
+            pa.foreign_buffer(valid, (rows + 7) // 8, self),
+            pa.foreign_buffer(data, used, self) if used else _NO_BYTES,
+        ]
+        if ends:
+            buffers.insert(1, pa.foreign_buffer(ends, 4 * (rows + 1), self))
+        return pa.Array.from_buffers(kind, rows, buffers)
+
     def _put_in(
         self, table: int, column: Column, array: pa.Array[Any], cells: list[_Cell], nth: npt.NDArray[np.int32]
     ) -> pa.Array[Any]:
         """A column with its odd cells in their places; what does not fit is noted."""
-        fitted = put_in(
-            array, column.kind, [(cell.row, loads(cell.text)) for cell in cells], self._options.zone
-        )
-        for misfit in fitted.misfits:
+        misfits = [Misfit(cell.row, "", loads(cell.text)) for cell in cells if cell.is_read]
+        if unread := [(cell.row, loads(cell.text)) for cell in cells if not cell.is_read]:
+            array, unfit = put_in(array, column.kind, unread, self._options.zone)
+            misfits += unfit
+        for misfit in misfits:
             self._leftovers.misfit(self._answers[nth[misfit.row]], table, column, misfit)
-        return fitted.array
+        return array
 
 
-def _numbers(address: int, count: int, width: int) -> list[list[int]]:
-    """A table of the kernel's own numbers."""
+def _numbers(address: int, count: int) -> list[list[int]]:
+    """A table of the kernel's own numbers, six in a row."""
     if not count:
         return []
     found: list[list[int]] = (
-        np.frombuffer(ctypes.string_at(address, count * width * 4), np.int32).reshape(-1, width).tolist()
+        np.frombuffer(ctypes.string_at(address, count * 24), np.int32).reshape(-1, 6).tolist()
     )
     return found
 
 
 def _type_of(wide: _Wide) -> pa.DataType:
     return pa.string() if wide.is_offset else ARROW_TYPES[wide.column.kind]
-
-
-def _array(kind: pa.DataType, rows: int, valid: int, data: int, used: int, ends: int) -> pa.Array[Any]:
-    """An Arrow array of a copy of these buffers."""
-    buffers: list[pa.Buffer | None] = [_copy(valid, (rows + 7) // 8), _copy(data, used)]
-    if ends:
-        buffers.insert(1, _copy(ends, 4 * (rows + 1)))
-    return pa.Array.from_buffers(kind, rows, buffers)
-
-
-def _copy(address: int, size: int) -> pa.Buffer:
-    return pa.py_buffer(ctypes.string_at(address, size) if size else b"")

@@ -88,10 +88,10 @@ static int32_t unknown_length(const collector *c, int32_t number) {
     return c->unknowns.at[number].key_end - c->unknowns.at[number].key;
 }
 
-/* The unknown keys at the top, by name. */
-static int32_t sorted_unknowns(const collector *c, int32_t *to) {
+/* The unknown keys of an object, by name. */
+static int32_t sorted_unknowns(const collector *c, int32_t one, int32_t *to) {
     int32_t count = 0;
-    for (int32_t i = c->instances.at[0].unknowns; i >= 0; i = c->unknowns.at[i].next) {
+    for (int32_t i = c->instances.at[one].unknowns; i >= 0; i = c->unknowns.at[i].next) {
         int32_t at = count++;
         for (; at > 0 && compare(c->text + c->unknowns.at[i].key, unknown_length(c, i),
                                  c->text + c->unknowns.at[to[at - 1]].key, unknown_length(c, to[at - 1])) < 0; at--)
@@ -114,7 +114,7 @@ static uint8_t *with_unknown(const collector *c, uint8_t *to, int32_t number) {
 static int hash_answer(collector *c, const value *slots) {
     const plan *p = c->plan;
     const slot_plan *slot = p->node[0].slot;
-    int32_t unknowns[MAX_UNKNOWN + 1], count = sorted_unknowns(c, unknowns), told = 0;
+    int32_t unknowns[MAX_UNKNOWN + 1], count = sorted_unknowns(c, 0, unknowns), told = 0;
     int64_t wanted = 2 * (int64_t)c->length + 256;
     c->scratch = grown(c->scratch, &c->scratch_room, wanted, 1);
     if (!c->scratch) return refuse(c, NO_MEMORY);

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 """Of what plan.py and kernel.c tell each other; `kernel_version` has the other half."""
 SWITCH = "CAPILLARY_KERNEL"
 """In the environment: `off` does without the kernel."""

@@ -4,10 +4,10 @@
 #include "kept.h"
 #include "values.h"
 
-static int set_aside(collector *c, int32_t table_, int32_t column_, int64_t row, const value *v) {
+static int set_aside(collector *c, int32_t table_, int32_t column_, int64_t row, const value *v, int is_read) {
     int32_t length = v->end - v->start;
     if (!ROOM(c->odds, 1) || !ROOM(c->kept, length) || c->kept.count + length > INT32_MAX) return refuse(c, NO_MEMORY);
-    c->odds.at[c->odds.count++] = (odd){table_, column_, (int32_t)row, (int32_t)c->kept.count, length};
+    c->odds.at[c->odds.count++] = (odd){table_, column_, (int32_t)row, (int32_t)c->kept.count, length, is_read};
     memcpy(c->kept.at + c->kept.count, c->text + v->start, (size_t)length);
     c->kept.count += length;
     return 1;
@@ -48,13 +48,15 @@ static int put_value(collector *c, int32_t table_, int32_t column_, int kind, co
             return put_number(col, kind, row, number);
         if ((v->type == INTEGER || v->type == NUMBER) && read_number(kind, p, end, &number))
             return put_number(col, kind, row, number);
+        if (kind == DECIMAL && v->type == NUMBER && read_rounded(p, end, &number))
+            return put_number(col, kind, row, number) && set_aside(c, table_, column_, row, v, 1);
         break;
     default:
         if (v->type == STRING && !v->escaped && read_number(kind, p + 1, end - 1, &number))
             return put_number(col, kind, row, number);
     }
     put_null(col, kind, row);
-    return set_aside(c, table_, column_, row, v);
+    return set_aside(c, table_, column_, row, v, 0);
 }
 
 static const char *const TYPE_NAMES[] = {"null", "null", "boolean", "boolean", "integer", "number", "string", "object", "array"};
@@ -159,16 +161,17 @@ static int walk_map(collector *c, const node *n, const value *v, int32_t depth) 
     return 1;
 }
 
-/* The unknown keys of an object; `row` keeps them. */
+/* The unknown keys of an object, by name; `row` keeps them. */
 static int tell(collector *c, int32_t one, int64_t row) {
-    for (int32_t i = c->instances.at[one].unknowns; i >= 0; i = c->unknowns.at[i].next) {
-        const unknown *u = &c->unknowns.at[i];
+    int32_t found[MAX_UNKNOWN + 1], count = sorted_unknowns(c, one, found);
+    for (int32_t i = 0; i < count; i++) {
+        const unknown *u = &c->unknowns.at[found[i]];
         if (u->leak) continue;
         int32_t key = u->key_end - u->key, length = u->end - u->start;
         if (!ROOM(c->tolds, 1) || !ROOM(c->kept, key + length) || c->kept.count + key + length > INT32_MAX)
             return refuse(c, NO_MEMORY);
         c->tolds.at[c->tolds.count++] =
-            (told){c->nth, one, c->instances.at[one].node, (int32_t)row, (int32_t)c->kept.count, key, length};
+            (told){c->nth, c->instances.at[one].node, (int32_t)row, (int32_t)c->kept.count, key, length};
         memcpy(c->kept.at + c->kept.count, c->text + u->key, (size_t)key);
         memcpy(c->kept.at + c->kept.count + key, c->text + u->start, (size_t)length);
         c->kept.count += key + length;
@@ -179,7 +182,7 @@ static int tell(collector *c, int32_t one, int64_t row) {
 /* And those of the objects inside that have no rows of their own, which are opened with it. */
 static int tell_all(collector *c, int32_t one, int64_t row) {
     if (one < 0) return 1;
-    if (!tell(c, one, row)) return 0;
+    if (c->instances.at[one].unknowns >= 0 && !tell(c, one, row)) return 0;
     const node *n = &c->plan->node[c->instances.at[one].node];
     for (int32_t i = 0; i < n->slots; i++) {
         const value *v = &c->slots.at[c->instances.at[one].slots + i];

@@ -40,8 +40,19 @@ static int scaled(i128 *number, int32_t by) {
     return 1;
 }
 
-/* A number as JSON writes it, times 10^9; 0 where that is no whole number of at most 38 digits. */
-static int read_decimal(const char *p, const char *end, i128 *number) {
+/* The same with digits dropped: to the nearest, of two as near to the even one. */
+static int rounded(i128 *number, int32_t by) {
+    i128 unit = 1;
+    if (by >= 0 || by <= -MAX_DIGITS) return 0;
+    for (; by < 0; by++) unit *= 10;
+    i128 rest = *number % unit;
+    *number /= unit;
+    *number += rest > unit - rest || (rest == unit - rest && *number % 2);
+    return 1;
+}
+
+/* A number as JSON writes it, times 10^9. */
+static int read_scaled(const char *p, const char *end, i128 *number, int (*scale)(i128 *, int32_t)) {
     int minus = *p == '-', digits = 0, decimals = 0;
     int32_t exponent = 0;
     i128 found = 0;
@@ -60,10 +71,16 @@ static int read_decimal(const char *p, const char *end, i128 *number) {
     }
     if (p < end && (*p != 'e' && *p != 'E')) return 0;
     if (p < end && (p + 1 == end || !read_exponent(p + 1, end, &exponent))) return 0;
-    if (!scaled(&found, exponent - decimals + DECIMALS)) return 0;
+    if (!scale(&found, exponent - decimals + DECIMALS)) return 0;
     *number = minus ? -found : found;
     return 1;
 }
+
+/* 0 where that is no whole number of at most 38 digits. */
+static int read_decimal(const char *p, const char *end, i128 *number) { return read_scaled(p, end, number, scaled); }
+
+/* 0 where it has too many digits before the point, or far too many behind it. */
+static int read_rounded(const char *p, const char *end, i128 *number) { return read_scaled(p, end, number, rounded); }
 
 static int two(const char *p) { return is_digit(p[0]) && is_digit(p[1]) ? (p[0] - '0') * 10 + p[1] - '0' : -1; }
 
