@@ -5,6 +5,7 @@ the words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 
@@ -30,6 +31,7 @@ class Source(NamedTuple):
         return None
 
 
+@cache
 def read_source(source: str) -> Source:
     """Take a source apart. Raises ValueError where it says what cannot be done."""
     ups = len(source) - len(source.lstrip("^"))

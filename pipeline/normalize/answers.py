@@ -70,8 +70,9 @@ class Answers:
     """Takes answers until `drain` gives what they gave."""
 
     def __init__(self, tables: Sequence[Table], options: Options) -> None:
-        self._by_hand = Collector(tables, options)
+        self._declared = tables, options
         self._kernel = KernelCollector(tables, options) if kernel() else None
+        self._made = None if self._kernel else Collector(*self._declared)
         self._gathered = Gathered()
         self._start()
 
@@ -82,11 +83,18 @@ class Answers:
     @property
     def learned(self) -> frozenset[tuple[str, str]]:
         """The keys that no declaration names and many answers had; `learn` takes them."""
-        return self._by_hand.learned
+        return self._made.learned if self._made else frozenset()
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Be told what another normalizer has learned."""
-        self._by_hand.learn(keys)
+        if told := list(keys):
+            self._by_hand.learn(told)
+
+    @property
+    def _by_hand(self) -> Collector:
+        """Beside a kernel made only when the first answer is not for it: that takes as long as 1,500 answers."""
+        self._made = self._made or Collector(*self._declared)
+        return self._made
 
     def add(self, customer_id: int, body: bytes, pages: Sequence[bytes], fetched_at: int, number: int) -> int:
         """Take an answer and its further pages, record `number` of the night; gives its hash."""
@@ -144,7 +152,8 @@ class Answers:
     def drain(self) -> Gathered:
         """What was taken so far; then start afresh. Its batches are good until the next answer comes."""
         gathered, self._gathered = self._gathered, Gathered()
-        gathered.take(self._by_hand.drain())
+        if self._made:
+            gathered.take(self._made.drain())
         if self._kernel:
             gathered.take(self._kernel.drain())
         gathered.put_in_order()
