@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -28,8 +28,15 @@ from bench.stopwatch import Budget
 from bench.tables import machine, markdown, write_table
 from pipeline.blocks import table
 from pipeline.config import SnapshotConfig
-from pipeline.merge import Leaving, MergedTable, TableInputs, merge_table, write_files
-from pipeline.night.abreast import Merge, side_by_side
+from pipeline.merge import (
+    Leaving,
+    SortedTable,
+    TableInputs,
+    merge_table,
+    sort_table,
+    write_files,
+)
+from pipeline.night.abreast import CheckIn, Merge, side_by_side
 from pipeline.outcome import Outcome
 from pipeline.processes import peak_bytes
 from pipeline.sandbox import SandboxConfig
@@ -341,10 +348,10 @@ def _merges(case: Case, home: Path, into: Path) -> dict[str, Merge]:
     def merge(name: str) -> Merge:
         inputs = _inputs(case, home, name)
 
-        def work(_check_in: Any) -> MergedTable:
-            return merge_table(inputs, ledger, leaving.of(name), into / name)
+        def sort(check_in: CheckIn) -> SortedTable:
+            return sort_table(replace(inputs, check_in=check_in), ledger, leaving.of(name), into / name)
 
-        return Merge(inputs.expected_bytes, work)
+        return Merge(inputs.expected_bytes, sort)
 
     return {name: merge(name) for name in TABLES}
 

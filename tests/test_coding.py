@@ -17,7 +17,7 @@ from pipeline.merge import coding as coding_module
 from pipeline.merge import packing, runs
 from pipeline.merge.coding import Coding, joined
 from pipeline.merge.packing import Packing
-from pipeline.merge.runs import sorted_sources
+from pipeline.merge.runs import sorted_rows
 
 FIELDS: list[pa.Field[Any]] = [
     pa.field("customer_id", pa.int64(), nullable=False),
@@ -116,9 +116,9 @@ def test_by_way_of_the_disk_or_not_sorted_rows_are_the_same(
     monkeypatch.setattr(runs, "RUN_BYTES", 40_000)
     batches = [many_rows(700, seed) for seed in range(5)]
     coding = Coding(SCHEMA)
-    with sorted_sources(batches, coding, tmp_path / "runs") as sources:
+    with sorted_rows(batches, coding, tmp_path / "runs") as rows:
         assert len(list((tmp_path / "runs").iterdir())) > 2
-        found = [coding.batch(joined(list(source))) for source in sources]
+        found = [coding.batch(joined(list(source))) for source in rows.sources]
     expected = pa.Table.from_batches(batches)
     together = pa.Table.from_batches(found)
     order: Any = np.argsort(expected["customer_id"].to_numpy(), kind="stable")

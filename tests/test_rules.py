@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.blocks import TABLES
-from pipeline.merge import merge_table
+from pipeline.merge import SORTING_BYTES, sort_table
 from pipeline.night import Options, Result, Screen, rebuild_night, run_night, tables
 from pipeline.night import abreast as side
 from pipeline.night.abreast import Merge, side_by_side
@@ -156,10 +157,10 @@ def test_a_rebuild_of_some_on_one_core_or_after_a_death_gives_the_same_bytes(
     def mortal(*inputs: Any) -> Any:
         if next(merges) == 7:
             raise KeyboardInterrupt
-        return merge_table(*inputs)
+        return sort_table(*inputs)
 
     with monkeypatch.context() as death:
-        death.setattr(tables, "merge_table", mortal)
+        death.setattr(tables, "sort_table", mortal)
         with pytest.raises(KeyboardInterrupt):
             rebuild_night(home.config(), Options(night=TWO), Screen())
     assert bytes_of(home) == before
@@ -257,9 +258,25 @@ def without_night(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in ("_fetched_at", "_night")}
 
 
+class Ready:
+    """A sorted table of no rows; its name is what writing gives."""
+
+    def __init__(self, name: str, writing_bytes: int = 0, held_bytes: int = 0, written: Any = None) -> None:
+        self.name, self.writing_bytes, self.held_bytes = name, writing_bytes, held_bytes
+        self._written = written or (lambda: None)
+        self.closed = 0
+
+    def write(self) -> Any:
+        self._written()
+        return self.name
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 def test_the_first_error_ends_all_merges() -> None:
     """One table fails: the others stop at their next round, and its own error is the one that is told."""
-    has_begun = threading.Event()
+    has_begun, ready = threading.Event(), Ready("a", side.BUDGET_BYTES)
 
     def endless(check_in: Any) -> Any:
         while True:
@@ -270,37 +287,76 @@ def test_the_first_error_ends_all_merges() -> None:
         assert has_begun.wait(10)
         raise OSError("no room")
 
+    merges = {"a": Merge(3, lambda _: ready), "b": Merge(0, broken), "c": Merge(1, endless)}
     with pytest.raises(OSError, match="no room"):
-        side_by_side({"a": Merge(2, endless), "b": Merge(0, broken), "c": Merge(1, endless)})
+        side_by_side(merges)
+    assert ready.closed
 
 
-def test_only_small_tables_are_merged_beside_another() -> None:
-    """Memory is that of one large table, however many there are."""
-    under_way: set[str] = set()
-    seen: list[set[str]] = []
+@pytest.mark.parametrize("cores", [1, 2, 8])
+@pytest.mark.parametrize("seed", range(10))
+def test_all_that_is_under_way_keeps_to_the_budget(
+    monkeypatch: pytest.MonkeyPatch, cores: int, seed: int
+) -> None:
+    """However large the tables are, and what they hold while they wait; what is too large is done alone."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    random, lock = Random(seed), threading.Lock()
+    steps, waiting = dict[str, int](), dict[str, int]()
+    seen: list[tuple[int, int]] = []  # how many steps are under way, and what all take
 
-    def named(name: str) -> Any:
-        def work(_: Any) -> str:
-            under_way.add(name)
-            seen.append(set(under_way))
-            time.sleep(0.01)
-            under_way.remove(name)
-            return name
+    def step(name: str, size: int, then: int) -> None:
+        with lock:
+            waiting.pop(name, None)
+            steps[name] = size
+            seen.append((len(steps), sum(steps.values()) + sum(waiting.values())))
+        time.sleep(0.001)
+        with lock:
+            waiting[name] = then
+            del steps[name]
+
+    def table(name: str) -> Merge:
+        held = random.choice([0, 0, random.randrange(12 << 20)])
+        writing = held + random.randrange(side.BUDGET_BYTES * 9 // 8)
+
+        def sort(_: Any) -> Any:
+            step(name, SORTING_BYTES, held)
+            return Ready(name, writing, held, lambda: step(name, writing, 0))
+
+        return Merge(random.randrange(100), sort)
+
+    merges = {str(number): table(str(number)) for number in range(40)}
+    found: list[Any] = list(side_by_side(merges).items())
+    assert found == [(name, name) for name in merges]
+    assert all(size <= side.BUDGET_BYTES for count, size in seen if count > 1)
+    assert max(count for count, _ in seen) == min(cores, side.LANES)
+
+
+def test_while_a_large_table_is_written_the_next_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two large ones are never written side by side; both cores have work all the same."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    sorted_so_far, two_more = set[str](), threading.Event()
+
+    def written() -> None:
+        assert two_more.wait(10)
+
+    def sort(name: str) -> Any:
+        def work(_: Any) -> Any:
+            sorted_so_far.add(name)
+            if len(sorted_so_far) == 3:
+                two_more.set()
+            return Ready(name, side.BUDGET_BYTES - SORTING_BYTES, 0, written)
 
         return work
 
-    sizes = {"large a": side.SMALL_BYTES, "large b": side.SMALL_BYTES + 1, "small c": 1, "small d": 2}
-    merges = {name: Merge(size, named(name)) for name, size in sizes.items()}
-    assert list(side_by_side(merges)) == list(sizes)
-    assert {"large b", "small c"} in seen
-    assert not any({"large a", "large b"} <= one for one in seen)
+    merges = {name: Merge(size, sort(name)) for size, name in enumerate("abcd")}
+    assert list(side_by_side(merges)) == ["a", "b", "c", "d"]
 
 
 def test_results_come_in_the_order_of_the_tables() -> None:
     """Whichever is done first: manifests of the same rows are the same."""
 
     def named(name: str) -> Any:
-        return lambda check_in: name
+        return lambda check_in: Ready(name)
 
     merges = {name: Merge(size, named(name)) for name, size in zip("abc", (1, 3, 2), strict=True)}
     found: list[Any] = list(side_by_side(merges).items())

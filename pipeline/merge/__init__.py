@@ -8,16 +8,20 @@ decided once for the night (`leaving`); what that changed can be told beside the
 from pipeline.merge.files import write_files
 from pipeline.merge.groups import ROW_GROUP_BYTES
 from pipeline.merge.leaving import Leaves, Leaving, codes_in
-from pipeline.merge.table import Changed, MergedTable, TableInputs, merge_table
+from pipeline.merge.runs import SORTING_BYTES
+from pipeline.merge.table import Changed, MergedTable, SortedTable, TableInputs, merge_table, sort_table
 
 __all__ = [
     "ROW_GROUP_BYTES",
+    "SORTING_BYTES",
     "Changed",
     "Leaves",
     "Leaving",
     "MergedTable",
+    "SortedTable",
     "TableInputs",
     "codes_in",
     "merge_table",
+    "sort_table",
     "write_files",
 ]

@@ -305,6 +305,8 @@ class Texts(Column):
         return self._words
 
     def plain(self, codes: Codes, beside: Values | None) -> Values:
+        if beside is not None and not beside.null_count:
+            return beside
         values = self.words.take(as_array(pa.uint16(), codes, self.nothing))
         return values if beside is None else pc.coalesce(beside, values)
 

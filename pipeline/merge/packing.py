@@ -128,7 +128,7 @@ class _Waiting:
     def settle(self, is_packing: bool) -> None:
         """Look at the first values, and decide by them in what form the column is written."""
         del is_packing
-        codes, beside = self._in_one_piece(LOOKED_AT_ROWS)
+        codes, beside = self._joined(_first(self._pieces, LOOKED_AT_ROWS))
         values = pa.array(codes) if beside is None else self._column.plain(codes, beside)
         self.share = len(values.unique()) / max(1, len(codes))
 
@@ -139,28 +139,48 @@ class _Waiting:
 
     def values(self) -> Any:
         """All values, as they are written."""
-        return self._column.plain(*self._in_one_piece())
+        return self._written(iter(self._pieces))
 
     def drained(self) -> Any:
-        """All values, which wait no longer."""
-        values = self.values()
-        self._pieces, self._counted = [], 0
-        return values
+        """All values, which wait no longer: each piece goes when it is written."""
+        pieces, self._pieces, self._counted = self._pieces[::-1], [], 0
+        return self._written(pieces.pop() for _ in range(len(pieces)))
 
-    def _in_one_piece(self, most: int | None = None) -> Piece:
-        """The first values, if there are more than `most`."""
-        pieces = self._pieces if most is None else _first(self._pieces, most)
+    def _written(self, pieces: Iterator[Piece]) -> Any:
+        lots = [self._column.plain(*lot) for lot in self._lots(pieces)]
+        return pa.chunked_array(lots, self._column.kind)
+
+    def _lots(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The same values, LOT_ROWS at a time, however they came: the pages of a file follow from these."""
+        gathered: list[Piece] = []
+        room = LOT_ROWS
+        for codes, beside in pieces:
+            start = 0
+            while len(codes) - start >= room:
+                gathered.append(_cut(codes, beside, start, start + room))
+                yield self._joined(gathered)
+                gathered, start, room = [], start + room, LOT_ROWS
+            gathered.append(_cut(codes, beside, start, len(codes)))
+            room -= len(codes) - start
+        if room < LOT_ROWS:
+            yield self._joined(gathered)
+
+    def _joined(self, pieces: list[Piece]) -> Piece:
         if len(pieces) < 2:
             return pieces[0] if pieces else (np.zeros(0, self._column.dtype or np.bool_), None)
         beside = beside_of([(len(codes), {} if one is None else {"": one}) for codes, one in pieces])
         return np.concatenate([codes for codes, _ in pieces]), beside.get("")
 
 
+def _cut(codes: Codes, beside: Any, start: int, stop: int) -> Piece:
+    return codes[start:stop], None if beside is None else beside[start:stop]
+
+
 def _first(pieces: list[Piece], most: int) -> list[Piece]:
     found: list[Piece] = []
     for codes, beside in pieces:
         if most > 0:
-            found.append((codes[:most], None if beside is None else beside[:most]))
+            found.append(_cut(codes, beside, 0, most))
             most -= len(codes)
     return found
 
@@ -170,7 +190,7 @@ class _WaitingNumbers(_Waiting):
 
     def __init__(self, column: Column) -> None:
         super().__init__(column)
-        self._lots: list[Any] = []
+        self._packed: list[Any] = []
 
     def settle(self, is_packing: bool) -> None:
         super().settle(is_packing)
@@ -183,13 +203,12 @@ class _WaitingNumbers(_Waiting):
     def pack(self) -> int:
         if not self._is_packed:
             return super().pack()
-        (codes, beside), self._pieces, before = self._in_one_piece(), [], len(self._lots)
-        for start in range(0, len(codes), LOT_ROWS):
-            stop = start + LOT_ROWS
-            self._lots += self._lots_of(codes[start:stop], None if beside is None else beside[start:stop])
-        return sum(lot.indices.nbytes + lot.dictionary.nbytes for lot in self._lots[before:])
+        pieces, self._pieces, before = self._pieces, [], len(self._packed)
+        for codes, beside in self._lots(iter(pieces)):
+            self._packed += self._encoded(codes, beside)
+        return sum(lot.indices.nbytes + lot.dictionary.nbytes for lot in self._packed[before:])
 
-    def _lots_of(self, codes: Codes, beside: Any) -> Iterator[Any]:
+    def _encoded(self, codes: Codes, beside: Any) -> Iterator[Any]:
         if beside is not None:
             yield from _encoded(self._column.plain(codes, beside), self.kind)
             return
@@ -201,11 +220,12 @@ class _WaitingNumbers(_Waiting):
         if not self._is_packed:
             return super().values()
         self.pack()
-        return pa.chunked_array(self._lots, self.kind)
+        return pa.chunked_array(self._packed, self.kind)
 
     def drained(self) -> Any:
-        values = super().drained()
-        self._lots = []
+        if not self._is_packed:
+            return super().drained()
+        values, self._packed = self.values(), []
         return values
 
 
@@ -220,26 +240,35 @@ class _WaitingTexts(_Waiting):
             self._is_packed = True
             self.kind = pa.dictionary(pa.uint16(), self.kind)
 
-    def values(self) -> Any:
-        codes, beside = self._in_one_piece()
+    def _written(self, pieces: Iterator[Piece]) -> Any:
         if not self._is_packed:
-            return self._column.plain(codes, beside)
-        if beside is not None:
-            lots = list(_encoded(self._column.plain(codes, beside), self.kind))
+            return super()._written(pieces)
+        together = list(pieces)
+        if any(beside is not None for _, beside in together):
+            lots = list(_encoded(self._column.plain(*self._joined(together)), self.kind))
             return pa.chunked_array(lots, self.kind)
-        order = _by_appearance(codes)
-        words = order[order != self._column.nothing]
-        numbers = np.full(self._column.nothing + 1, self._column.nothing, codes.dtype)
-        numbers[words] = np.arange(len(words))
-        indices = as_array(pa.uint16(), numbers.take(codes), self._column.nothing)
-        return pa.DictionaryArray.from_arrays(indices, self._column.words.take(pa.array(words)))
+        indices, words = _by_appearance([codes for codes, _ in together], self._column.nothing)
+        numbers = as_array(pa.uint16(), indices, self._column.nothing)
+        return pa.DictionaryArray.from_arrays(numbers, self._column.words.take(pa.array(words)))
 
 
-def _by_appearance(codes: Codes) -> Codes:
-    """The distinct ones, in the order of their first places."""
-    first = np.full(1 << 16, len(codes))
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    return np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))].astype(codes.dtype)
+def _by_appearance(pieces: list[Codes], nothing: int) -> tuple[Codes, Codes]:
+    """The codes anew, numbered in the order of their first places, and which they are."""
+    numbers = np.full(nothing + 1, nothing, np.uint16)
+    indices: list[Codes] = [np.zeros(0, np.uint16)]
+    words: list[Codes] = [np.zeros(0, np.uint16)]
+    count = 0
+    for codes in pieces:
+        found = numbers.take(codes)
+        new = codes[(found == nothing) & (codes != nothing)]
+        if len(new):
+            distinct, first = np.unique(new, return_index=True)
+            words.append(distinct[np.argsort(first)])
+            numbers[words[-1]] = np.arange(count, count + len(distinct))
+            count += len(distinct)
+            found = numbers.take(codes)
+        indices.append(found)
+    return np.concatenate(indices), np.concatenate(words)
 
 
 def _encoded(texts: Any, kind: Any) -> Iterator[Any]:

@@ -10,6 +10,7 @@ import mmap
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipeline.store.atomic import make_folder, storage_errors
 
 RUN_BYTES = 12 << 20
 """So much of a table's rows of tonight is sorted at once, in memory."""
+SORTING_BYTES = 2 * RUN_BYTES + (8 << 20)
+"""What sorting takes at the most: the records, what lies beside them, and what is just being read or written."""
 BATCH_BYTES = 64 << 10
 """A run's rows are read so many at a time, at the least."""
 SOURCES_BYTES = 2 << 20
@@ -34,16 +37,25 @@ FAN_IN = 128
 _FEWEST_ROWS = 256
 
 
+@dataclass(frozen=True)
+class SortedRows:
+    """Tonight's rows, sorted each source by itself."""
+
+    sources: list[Source]
+    bytes: int  # of all rows
+    held_bytes: int  # of those that are in memory
+
+
 @contextmanager
-def sorted_sources(batches: Batches, coding: Coding, scratch: Path) -> Iterator[list[Source]]:
-    """The rows of all batches (in any order) from at most FAN_IN sorted sources.
+def sorted_rows(batches: Batches, coding: Coding, scratch: Path) -> Iterator[SortedRows]:
+    """The rows of all batches (in any order) from at most FAN_IN sources.
 
     `scratch` is a folder to use and remove; what a death left there is of no use. Raises StorageError.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        sources = list(_memory_fulls(batches, coding, scratch))
-        level = 0
+        found = _memory_fulls(batches, coding, scratch)
+        sources, level = found.sources, 0
         while len(sources) > FAN_IN:
             groups = [sources[start : start + FAN_IN] for start in range(0, len(sources), FAN_IN)]
             level += 1
@@ -51,21 +63,30 @@ def sorted_sources(batches: Batches, coding: Coding, scratch: Path) -> Iterator[
                 _Run(_merged(group, coding), coding, scratch / f"{level}-{number:05d}")
                 for number, group in enumerate(groups)
             ]
-        yield [_larger(one, SOURCES_BYTES // max(1, len(sources))) for one in sources]
+        yield replace(found, sources=[_larger(one, SOURCES_BYTES // len(sources)) for one in sources])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _memory_fulls(batches: Batches, coding: Coding, scratch: Path) -> Iterator[Source]:
-    """A source for each memory full; the last one stays in memory."""
-    filling, number = _Filling(coding), 0
+def _memory_fulls(batches: Batches, coding: Coding, scratch: Path) -> SortedRows:
+    """A source for each memory full. A single one stays there; of several, all go to the disk."""
+    filling, size = _Filling(coding), 0
+    runs: list[Source] = []
+
+    def put_down() -> None:
+        runs.append(_Run(filling.in_order(), coding, scratch / f"0-{len(runs):05d}"))
+        filling.empty()
+
     for batch in batches:
         if not filling.has_room(batch):
-            yield _Run(filling.in_order(), coding, scratch / f"0-{number:05d}")
-            filling.empty()
-            number += 1
+            size += filling.bytes
+            put_down()
         filling.add(batch)
-    yield filling.in_order()
+    size += filling.bytes
+    if not runs:
+        return SortedRows([filling.in_order()], size, filling.bytes)
+    put_down()
+    return SortedRows(runs, size, held_bytes=0)
 
 
 class _Filling:
@@ -78,6 +99,11 @@ class _Filling:
         self._beside: list[tuple[int, Beside]] = []  # of so many rows each
         self._beside_bytes = 0
         self._rows = 0
+
+    @property
+    def bytes(self) -> int:
+        """What the rows take."""
+        return self._rows * self._coding.dtype.itemsize + self._beside_bytes
 
     def has_room(self, batch: pa.RecordBatch) -> bool:
         """Whether these rows fit, too; a first batch always does."""
@@ -101,6 +127,7 @@ class _Filling:
     def in_order(self) -> Iterator[Rows]:
         """Them by customer, some at a time."""
         rows = Rows(self._records[: self._rows], beside_of(self._beside))
+        self._beside = []  # it is in one piece now
         order, ids = None, rows.ids
         if (ids[1:] < ids[:-1]).any():
             order = by_customer(ids)

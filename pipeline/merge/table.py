@@ -13,9 +13,10 @@ import pyarrow as pa
 from pipeline.merge.changes import Changes, changes_schema
 from pipeline.merge.coding import Coding, Rows
 from pipeline.merge.files import Deliver, keep_in_place, table_files
+from pipeline.merge.groups import WAITING_BYTES
 from pipeline.merge.leaving import Leaves
-from pipeline.merge.rounds import Source, in_order, rounds
-from pipeline.merge.runs import SOURCES_BYTES, sorted_sources
+from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.runs import SOURCES_BYTES, SortedRows, sorted_rows
 from pipeline.merge.sources import fresh_rows, last_rows, rows_in
 from pipeline.store.idsets import is_among
 from pipeline.store.ledger import Ledger
@@ -24,6 +25,10 @@ from pipeline.store.snapshots import ManifestTable
 
 CHANGES = "changes"
 """The folder of the changes, in the snapshot's."""
+_UNPACKED = 16
+"""A published table's rows take so many times their bytes in memory, about."""
+_BESIDE_BYTES = 8 << 20
+"""What writing takes beside the rows that wait."""
 
 
 @dataclass(frozen=True)
@@ -90,33 +95,82 @@ def merge_table(
 
     Each file is handed to `deliver` when it is finished. Raises StorageError.
     """
-    coding, sums = Coding(inputs.schema), _Sums()
+    return sort_table(inputs, ledger, leaves, folder, deliver).write()
+
+
+def sort_table(
+    inputs: TableInputs, ledger: Ledger, leaves: Leaves, folder: Path, deliver: Deliver = keep_in_place
+) -> SortedTable:
+    """The first half of a merge: tonight's rows are sorted. Raises StorageError."""
+    coding = Coding(inputs.schema)
     with ExitStack() as stack:
-        sources = stack.enter_context(_tonights(inputs, ledger, coding))
-        expected = inputs.expected_bytes
-        files = stack.enter_context(table_files(coding, folder, inputs.compression, deliver, expected))
-        changes = stack.enter_context(_changes(inputs, folder, deliver))
-        for last, *tonight in rounds([_lasts(inputs, coding), *sources], coding.none()):
-            inputs.check_in()
-            sifted = _sift(last, in_order(tonight or [coding.none()]), leaves)
-            files.add(in_order([sifted.kept, sifted.fresh]))
-            sums.add(sifted)
-            if changes is not None:
-                changes.add(coding.batch(sifted.gone), coding.batch(sifted.fresh))
-    changed = _changed(changes) if changes is not None else None
-    return MergedTable(files.finished, sums.fresh, sums.kept, sums.gone, changed)
+        tonight = stack.enter_context(_tonights(inputs, ledger, coding))
+        return SortedTable(inputs, leaves, folder, deliver, coding, tonight, stack.pop_all())
+
+
+@dataclass(frozen=True)
+class SortedTable:
+    """A table whose rows of tonight are sorted, ready to be written once."""
+
+    inputs: TableInputs
+    leaves: Leaves
+    folder: Path
+    deliver: Deliver
+    coding: Coding
+    tonight: SortedRows
+    stack: ExitStack  # holds what is sorted
+
+    @property
+    def held_bytes(self) -> int:
+        """What it has in memory while it waits."""
+        return self.tonight.held_bytes
+
+    @property
+    def writing_bytes(self) -> int:
+        """What it takes at the most while it is written, about."""
+        waiting = self.tonight.bytes + _UNPACKED * self.inputs.previous_bytes
+        tables = 2 if self.inputs.changes_key else 1
+        return self.held_bytes + tables * min(waiting, WAITING_BYTES) + _BESIDE_BYTES
+
+    def close(self) -> None:
+        """Let go of what is sorted."""
+        self.stack.close()
+
+    def write(self) -> MergedTable:
+        """The other half: the files. Raises StorageError."""
+        inputs, coding, sums = self.inputs, self.coding, _Sums()
+        with self.stack as stack:
+            expected = inputs.expected_bytes
+            files = stack.enter_context(
+                table_files(coding, self.folder, inputs.compression, self.deliver, expected)
+            )
+            changes = stack.enter_context(_changes(inputs, self.folder, self.deliver))
+            for last, *tonight in rounds([_lasts(inputs, coding), *self.tonight.sources], coding.none()):
+                inputs.check_in()
+                sifted = _sift(last, in_order(tonight or [coding.none()]), self.leaves)
+                files.add(in_order([sifted.kept, sifted.fresh]))
+                sums.add(sifted)
+                if changes is not None:
+                    changes.add(coding.batch(sifted.gone), coding.batch(sifted.fresh))
+        changed = _changed(changes) if changes is not None else None
+        return MergedTable(files.finished, sums.fresh, sums.kept, sums.gone, changed)
 
 
 @contextmanager
-def _tonights(inputs: TableInputs, ledger: Ledger, coding: Coding) -> Iterator[list[Source]]:
+def _tonights(inputs: TableInputs, ledger: Ledger, coding: Coding) -> Iterator[SortedRows]:
     """Tonight's rows from few sorted sources."""
     if not inputs.parts:
-        yield []
+        yield SortedRows([], 0, 0)
         return
+    with sorted_rows(_fresh(inputs, ledger), coding, inputs.scratch) as rows:
+        yield rows
+
+
+def _fresh(inputs: TableInputs, ledger: Ledger) -> Iterator[pa.RecordBatch]:
     rows = rows_in(SOURCES_BYTES, inputs.schema)
-    batches = (batch for path in inputs.parts for batch in fresh_rows(path, inputs.schema, ledger, rows))
-    with sorted_sources(batches, coding, inputs.scratch) as sources:
-        yield sources
+    for path in inputs.parts:
+        inputs.check_in()
+        yield from fresh_rows(path, inputs.schema, ledger, rows)
 
 
 def _lasts(inputs: TableInputs, coding: Coding) -> Iterator[Rows]:

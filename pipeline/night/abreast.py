@@ -1,20 +1,54 @@
-"""The tables are merged one after the other, small ones beside the others: Arrow works without Python's lock."""
+"""Tables are merged side by side in one budget of memory: Arrow and numpy work without Python's lock.
+
+A merge has two halves, about as long as each other: tonight's rows are sorted, then the files are written. Writing a
+large table takes a row group's memory, sorting any table little. So while a large one is written the next are sorted.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Condition
+from typing import Protocol
 
 import pyarrow as pa
 
-from pipeline.merge import MergedTable
+from pipeline.merge import SORTING_BYTES, MergedTable
 
-SMALL_BYTES = 1 << 20
-"""A table of fewer bytes is merged beside another one. Of larger ones, each a row group's memory, one at a time."""
+BUDGET_BYTES = 80 << 20
+"""All that is under way takes no more, about: a large table that is written and one that is sorted. A step for which
+this is too little is done alone.
+"""
+LANES = 2
+"""So many threads at the most: more would wait for Python's lock, and for memory."""
+MOST_SORTED = 2
+"""So many sorted tables may wait to be written: their runs take room on the disk."""
+
+CheckIn = Callable[[], None]
+
+
+class Sorted(Protocol):
+    """A table whose rows of tonight are sorted."""
+
+    @property
+    def held_bytes(self) -> int:
+        """What it has in memory while it waits."""
+        ...
+
+    @property
+    def writing_bytes(self) -> int:
+        """What it takes at the most while it is written."""
+        ...
+
+    def write(self) -> MergedTable:
+        """Write its files."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is sorted, written or not."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,66 +56,21 @@ class Merge:
     """A table's merge. `size` in bytes tells which of several takes longest."""
 
     size: int
-    work: Callable[[Callable[[], None]], MergedTable]
-
-
-class _StoppedError(Exception):
-    """Another table's merge failed, or the night was told to stop."""
-
-
-class _Waiting:
-    """The merges that wait, by size."""
-
-    def __init__(self, merges: Mapping[str, Merge]) -> None:
-        self._merges = merges
-        self._names = deque(sorted(merges, key=lambda name: merges[name].size))
-        self._lock = Lock()
-
-    def largest(self) -> Iterator[str]:
-        """The largest first, as long as there are any."""
-        while True:
-            with self._lock:
-                if not self._names:
-                    return
-                name = self._names.pop()
-            yield name
-
-    def small(self) -> Iterator[str]:
-        """The smallest first, as long as there are small ones."""
-        while True:
-            with self._lock:
-                if not self._names or self._merges[self._names[0]].size >= SMALL_BYTES:
-                    return
-                name = self._names.popleft()
-            yield name
+    sort: Callable[[CheckIn], Sorted]
 
 
 def side_by_side(merges: Mapping[str, Merge]) -> dict[str, MergedTable]:
-    """Do them: the largest first, and the small ones beside them. Raises what the first failure raised."""
-    stop, waiting = Event(), _Waiting(merges)
-    merged: dict[str, MergedTable] = {}
-
-    def check_in() -> None:
-        if stop.is_set():
-            raise _StoppedError
-
-    def do(names: Iterable[str]) -> None:
-        for name in names:
-            check_in()
-            try:
-                merged[name] = merges[name].work(check_in)
-            finally:
-                pa.default_memory_pool().release_unused()
-
-    lanes = [waiting.largest(), waiting.small()][: os.cpu_count() or 1]
-    with ThreadPoolExecutor(len(lanes), "merge") as pool:
-        futures = [pool.submit(do, lane) for lane in lanes]
+    """Do them, the largest first. Raises what the first failure raised."""
+    under_way = _UnderWay(merges)
+    lanes = min(LANES, os.cpu_count() or 1)
+    with ThreadPoolExecutor(lanes, "merge") as pool:
+        futures = [pool.submit(under_way.work) for _ in range(lanes)]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             _raise_first(futures)
         finally:
-            stop.set()
-    return {name: merged[name] for name in merges}
+            under_way.stop()
+    return {name: under_way.merged[name] for name in merges}
 
 
 def _raise_first(futures: Iterable[Future[None]]) -> None:
@@ -89,3 +78,101 @@ def _raise_first(futures: Iterable[Future[None]]) -> None:
     for one in futures:
         if one.done():
             one.result()
+
+
+class _StoppedError(Exception):
+    """Another table's merge failed, or the night was told to stop."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """Half a merge: sorting, or writing what is sorted."""
+
+    name: str
+    memory: int
+    ready: Sorted | None = None
+
+
+class _UnderWay:
+    """What waits, what is being done, and what that takes. Several threads `work` on it."""
+
+    def __init__(self, merges: Mapping[str, Merge]) -> None:
+        self.merged: dict[str, MergedTable] = {}
+        self._merges = merges
+        self._unsorted = sorted(merges, key=lambda name: merges[name].size)  # the largest last
+        self._sorted: dict[str, Sorted] = {}  # the largest first, about
+        self._steps: set[_Step] = set()
+        self._is_stopped = False
+        self._changed = Condition()
+
+    def work(self) -> None:
+        """Do one step after the other until there are no more."""
+        while (step := self._next()) is not None:
+            ready = None
+            try:
+                ready = self._do(step)
+            finally:
+                pa.default_memory_pool().release_unused()
+                self._is_done(step, ready)
+
+    def stop(self) -> None:
+        """No more steps; those under way end as soon as they look."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+            waiting, self._sorted = list(self._sorted.values()), {}
+        for ready in waiting:
+            ready.close()
+
+    def _do(self, step: _Step) -> Sorted | None:
+        """Gives the table where it was sorted."""
+        if step.ready is None:
+            return self._merges[step.name].sort(self._check_in)
+        try:
+            self.merged[step.name] = step.ready.write()
+        finally:
+            step.ready.close()
+        return None
+
+    def _check_in(self) -> None:
+        if self._is_stopped:
+            raise _StoppedError
+
+    def _next(self) -> _Step | None:
+        """The next step, once there is room for it; None where none is left."""
+        with self._changed:
+            while True:
+                self._check_in()
+                if not self._unsorted and not self._sorted and all(one.ready for one in self._steps):
+                    return None
+                step = self._fitting()
+                if step is not None:
+                    self._steps.add(step)
+                    return step
+                self._changed.wait()
+
+    def _fitting(self) -> _Step | None:
+        """A table that is sorted is written if possible; else the largest of those that are not is sorted."""
+        for name, ready in self._sorted.items():
+            if self._has_room(ready.writing_bytes - ready.held_bytes):
+                return _Step(name, ready.writing_bytes, self._sorted.pop(name))
+        if self._unsorted and len(self._sorted) < MOST_SORTED and self._has_room(SORTING_BYTES):
+            return _Step(self._unsorted.pop(), SORTING_BYTES)
+        return None
+
+    def _has_room(self, size: int) -> bool:
+        """Alone, everything has."""
+        taken = sum(step.memory for step in self._steps) + sum(
+            one.held_bytes for one in self._sorted.values()
+        )
+        return not self._steps or taken + size <= BUDGET_BYTES
+
+    def _is_done(self, step: _Step, ready: Sorted | None) -> None:
+        with self._changed:
+            self._steps.remove(step)
+            if ready is not None and not self._is_stopped:
+                self._sorted[step.name] = ready
+                ready = None
+            self._changed.notify_all()
+        if ready is not None:
+            ready.close()

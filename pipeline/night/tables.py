@@ -22,13 +22,14 @@ from pipeline.merge import (
     Leaves,
     Leaving,
     MergedTable,
+    SortedTable,
     TableInputs,
     codes_in,
-    merge_table,
+    sort_table,
     write_files,
 )
 from pipeline.merge.leaving import gone_for
-from pipeline.night.abreast import Merge, side_by_side
+from pipeline.night.abreast import CheckIn, Merge, side_by_side
 from pipeline.night.listing import identifiers_of
 from pipeline.night.tonight import Previous
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
@@ -227,10 +228,10 @@ class _Merges:
         inputs = self._inputs(table)
         folder, deliver = self._draft.folder / table.name, self._draft.deliver
 
-        def merge(check_in: Callable[[], None]) -> MergedTable:
-            return merge_table(replace(inputs, check_in=check_in), ledger, leaves, folder, deliver)
+        def sort(check_in: CheckIn) -> SortedTable:
+            return sort_table(replace(inputs, check_in=check_in), ledger, leaves, folder, deliver)
 
-        return Merge(inputs.expected_bytes, merge)
+        return Merge(inputs.expected_bytes, sort)
 
     def _inputs(self, table: Table) -> TableInputs:
         output, snapshot, previous = self._plans.output, self._plans.snapshot, self._sources.previous
