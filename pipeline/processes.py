@@ -1,8 +1,10 @@
-"""Starting our own modules in processes of their own."""
+"""Starting our own modules in processes of their own; how much memory a process holds, and what of it need not be."""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -62,3 +64,25 @@ def peak_bytes(pid: int | str = "self") -> int:
         return 0
     found = (line.split() for line in status.splitlines() if line.startswith("VmHWM:"))
     return next((int(kilobytes) * 1024 for _, kilobytes, _ in found), 0)
+
+
+def let_go_of_code(maps: Path = Path("/proc/self/smaps")) -> None:
+    """Take the libraries' pages out of this process; those that it runs again come back from the system's cache.
+
+    Loading a library touches most of it, and a step runs little. Left alone are pages that may be written, and
+    mappings with a page of our own, which would be lost. Libraries stay where they are, whatever other threads do.
+    """
+    try:
+        lines = maps.read_text().splitlines()
+    except OSError:
+        return
+    start = stop = 0
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if not word.endswith(":"):  # a mapping: its addresses, "r-xp", offset, device, inode, path
+            is_library = rest[1] == "-" and ".so" in rest
+            start, stop = (int(at, 16) for at in word.split("-")) if is_library else (0, 0)
+        elif word == "Anonymous:" and stop and rest.split()[0] == "0":
+            ctypes.CDLL(None).madvise(
+                ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED
+            )

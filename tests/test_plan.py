@@ -294,8 +294,12 @@ def test_likely_changed_finds_more_changes_than_oldest_with_the_same_calls() -> 
     config=st.sampled_from([OLDEST, INPUT, CHANGED]),
 )
 def test_any_order_asks_everybody_once(due: list[int], ages: dict[int, float], config: PlanConfig) -> None:
-    """No ID lost, none twice; by age it is what sorting in plain Python gives, which is stable."""
+    """No ID lost, none twice; by age it is what sorting in plain Python gives, which is stable; in slices it is the
+    same."""
     found = order_of(due, known(*ages.items()), config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.plan.order.AT_ONCE", 3)
+        assert order_of(due, known(*ages.items()), config) == found
     assert sorted(found) == sorted(due)
     if config is OLDEST:
         is_new = [one for one in due if ages.get(one, NEVER) == NEVER]

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pyroaring import BitMap64
 
 from pipeline.errors import UsageError
@@ -107,6 +109,15 @@ class IdReader:
         by_key = {-key_of(text): text for text in reversed(texts)}
         new = self._first_seen(array("q", [key_of(text) * -1 for text in texts]))
         return IdBatch(array("q", [-key for key in new]), rejected, [by_key[key] for key in new])
+
+    def which_are_listed(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these, all positive, have been read so far."""
+        missing = BitMap64(array("Q", ids.tobytes())) - self.distinct
+        return (
+            np.array([one not in missing for one in ids.tolist()], bool)
+            if missing
+            else np.ones(len(ids), bool)
+        )
 
     def _first_seen(self, ids: array[int]) -> array[int]:
         """Those of `ids` that were never seen before, in order, each once."""

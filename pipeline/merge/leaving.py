@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.blocks.gaps import TORN, is_gap, tables_without
 from pipeline.config import SnapshotConfig
 from pipeline.merge.sources import ids_of, without_stale
 from pipeline.outcome import Outcome
-from pipeline.store.idsets import common, distinct, without
+from pipeline.store.columns import united
+from pipeline.store.idsets import common, distinct, is_among, without
 from pipeline.store.ledger import RECORD, Ints, Ledger
 from pipeline.store.parts import read_part
 
@@ -27,12 +29,28 @@ def _nobody() -> Ints:
 class Leaves:
     """Whose last rows leave a table. Sorted customer IDs."""
 
-    replaced: Ints  # whatever tonight brought of them
+    replaced: Ints  # whatever tonight brought of them; but for those that the next two have
     if_brought: Ints = field(default_factory=_nobody)  # only where tonight brought rows of them
     unless_there: Ints = field(
         default_factory=_nobody
     )  # the other way round: tonight's rows of them count only where no last ones are
     everyone: bool = False  # `snapshot.mode: full`
+
+    def leave(self, last: Ints, fresh: Ints) -> npt.NDArray[np.bool_]:
+        """Which of the last rows go, by their customers, sorted; `fresh` are those of tonight's rows."""
+        going = is_among(last, self.replaced)
+        for stay in (self.if_brought, self.unless_there):
+            if len(stay):
+                going &= ~is_among(last, stay)
+        if len(self.if_brought):
+            going |= is_among(last, self.if_brought) & is_among(last, fresh)
+        return going
+
+    def yields(self, fresh: Ints, last: Ints) -> npt.NDArray[np.bool_]:
+        """Which of tonight's rows do not count."""
+        if not len(self.unless_there):
+            return np.zeros(len(fresh), bool)
+        return is_among(fresh, self.unless_there) & is_among(fresh, last)
 
 
 class Leaving:
@@ -47,9 +65,15 @@ class Leaving:
         self, ledger: Ledger, snapshot: SnapshotConfig, gaps: Mapping[int, Ints], also: Ints = _NOBODY
     ) -> None:
         """`gaps` has the customers by their warnings' codes (`codes_in`); `also` leave whatever was said of them."""
-        self._whole = distinct(ledger.with_outcome(Outcome.EXPORTED, *gone_for(snapshot)), also)
-        self._partial = without(ledger.with_outcome(Outcome.PARTIAL), self._whole)
-        self._everybody = distinct(self._whole, self._partial)
+        whole = [Outcome.EXPORTED, *gone_for(snapshot)]
+        everybody = ledger.with_outcome(*whole, Outcome.PARTIAL)
+        self._everybody = united([everybody, also], ledger.scratch) if len(also) else everybody
+        partial = ledger.with_outcome(Outcome.PARTIAL)
+        self._partial = (
+            without(partial, united([ledger.with_outcome(*whole), also], ledger.scratch))
+            if len(partial)
+            else partial
+        )
         self._is_full = snapshot.mode == "full"
         told = {code: common(ids, self._partial) for code, ids in gaps.items()}
         self._gaps = {code: ids for code, ids in told.items() if len(ids)}
@@ -62,9 +86,7 @@ class Leaving:
         torn = _all_of(ids for code, ids in self._gaps.items() if table in TORN.get(code, ()))
         lacking = [ids for code, ids in self._gaps.items() if table in tables_without(code)]
         if_brought = without(_all_of([*lacking, self._untold]), torn)
-        stay = distinct(if_brought, torn)
-        replaced = without(self._everybody, stay) if len(stay) else self._everybody
-        return Leaves(replaced, if_brought, torn)
+        return Leaves(self._everybody, if_brought, torn)
 
 
 def gone_for(snapshot: SnapshotConfig) -> list[Outcome]:

@@ -18,7 +18,6 @@ from pipeline.merge.leaving import Leaves
 from pipeline.merge.rounds import in_order, rounds
 from pipeline.merge.runs import SOURCES_BYTES, SortedRows, sorted_rows
 from pipeline.merge.sources import fresh_rows, last_rows, rows_in
-from pipeline.store.idsets import is_among
 from pipeline.store.ledger import Ledger
 from pipeline.store.parts import bytes_as_parquet
 from pipeline.store.snapshots import ManifestTable
@@ -219,10 +218,6 @@ def _sift(last: Rows, fresh: Rows, leaves: Leaves) -> _Sifted:
     last_ids, fresh_ids = last.ids, fresh.ids
     if leaves.everyone:
         return _Sifted(last.cut(0, 0), last, fresh)
-    if len(leaves.unless_there):
-        yields = is_among(fresh_ids, leaves.unless_there) & is_among(fresh_ids, last_ids)
-        fresh = fresh.only(~yields)
-    leave = is_among(last_ids, leaves.replaced)
-    if len(leaves.if_brought):
-        leave |= is_among(last_ids, leaves.if_brought) & is_among(last_ids, fresh_ids)
+    fresh = fresh.only(~leaves.yields(fresh_ids, last_ids))
+    leave = leaves.leave(last_ids, fresh_ids)
     return _Sifted(last.only(~leave), last.only(leave), fresh)

@@ -115,9 +115,12 @@ def plan_night(config: Config, options: Options, learned: Learned | None = None)
     state = folder.state() or NightState(night=folder.night, started_at=options.now().isoformat())
     night = Night(config, options, Screen(), Workspace(config.work.path), folder, state, lock=-1)
     reader = IdReader(csv_spec(config.ids))
-    listed = np.concatenate([np.empty(0, np.int64), *(np.array(batch.ids) for batch in reader.batches())])
-    due = without(listed, done(night, read_ledger(folder.parts)))
-    return forecast(night, len(listed), len(due), len(knowledge_for(night)), learned)
+    answered = done(night, read_ledger(folder.parts))
+    listed = due = 0
+    for batch in reader.batches():
+        listed += len(batch.ids)
+        due += len(without(np.array(batch.ids, np.int64), answered))
+    return forecast(night, listed, due, len(knowledge_for(night)), learned)
 
 
 def publish_night(config: Config, night: date, reason: str | None, now: datetime) -> Manifest:

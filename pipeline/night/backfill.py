@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.blocks import accounts
 from pipeline.night.tables import asked_ids
 from pipeline.night.tonight import Previous
 from pipeline.outcome import Outcome
+from pipeline.store.columns import Rows, Sorter
 from pipeline.store.ledger import Verdicts
 from pipeline.store.parquet import read_batches
 
@@ -25,23 +27,23 @@ _NUMBERS = np.array([int(outcome) for outcome in Outcome], np.int8)
 Ints = npt.NDArray[Any]
 
 
-def verdicts_in(previous: Previous) -> Verdicts:
+def verdicts_in(previous: Previous, scratch: Path | None) -> Verdicts:
     """The snapshot's last verdict on each ID, and its last body; two where they are of different nights.
 
     What a deferred ID without a body had answered is not known any more: it counts as DEFERRED. No dates.
     """
-    bodies = _Bodies.of(previous)
-    nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.uint64))
-    told = zip(nothing, *_told(previous, bodies), strict=True)
-    ids, times, outcomes, hashes = map(np.concatenate, told)
-    order = np.lexsort((times, ids))
-    return Verdicts(
-        ids[order],
-        times[order],
-        outcomes[order].astype(np.int8),
-        hashes[order].astype(np.uint64),
-        np.zeros(len(order), np.int32),
-    )
+    bodies = _Bodies.of(previous, scratch)
+    told = Sorter({"id": np.int64, "time": np.int64, "outcome": np.int8, "hash": np.uint64}, scratch)
+    for ids, times, outcomes, hashes in _told(previous, bodies):
+        told.add(id=ids, time=times, outcome=outcomes, hash=hashes)
+    return Verdicts.of(map(_by_time, told.slices()), scratch)
+
+
+def _by_time(told: Rows) -> Verdicts:
+    """Those of an ID, of which all are here, the oldest first."""
+    rows = told[np.lexsort((told["time"], told["id"]))]
+    dates = np.zeros(len(rows), np.int32)
+    return Verdicts(rows["id"], rows["time"], rows["outcome"], rows["hash"], dates)
 
 
 def _told(previous: Previous, bodies: _Bodies) -> Iterator[tuple[Ints, Ints, Ints, Ints]]:
@@ -67,16 +69,13 @@ class _Bodies:
         self._hashes = hashes
 
     @classmethod
-    def of(cls, previous: Previous) -> _Bodies:
-        found: list[list[Ints]] = [[np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint64)]]
+    def of(cls, previous: Previous, scratch: Path | None) -> _Bodies:
+        found = Sorter({"customer_ids": np.int64, "times": np.int64, "hashes": np.uint64}, scratch)
         for path in previous.files("customers"):
             for batch in read_batches(path, ["customer_id", "body_hash", "_fetched_at"]):
-                columns = (batch.column("customer_id").to_numpy(), _micros(batch), _hashes(batch))
-                for column, more in zip(found, columns, strict=True):
-                    column.append(more)
-        ids, times, hashes = map(np.concatenate, found)
-        order = np.argsort(ids, kind="stable")
-        return cls(ids[order], times[order], hashes[order])
+                ids = batch.column("customer_id").to_numpy()
+                found.add(customer_ids=ids, times=_micros(batch), hashes=_hashes(batch))
+        return cls(**found.columns())
 
     def of_customers(self, customer_ids: Ints) -> tuple[Ints, Ints]:
         """Times in µs and hashes, 0 for those without a body."""

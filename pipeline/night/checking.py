@@ -9,7 +9,7 @@ import numpy as np
 from pipeline import checks
 from pipeline.config import Config
 from pipeline.errors import StorageError
-from pipeline.night.listing import listed_ids
+from pipeline.night.listing import sorted_list
 from pipeline.night.tonight import Night, Previous
 from pipeline.store.history import History, write_measured
 from pipeline.store.ledger import Ledger
@@ -23,7 +23,7 @@ def check_rows(night: Night, manifest: Manifest, previous: Previous, ledger: Led
     What was measured waits in the night's folder until the snapshot is published.
     """
     night.begins("checking", "checking the snapshot")
-    asked, listed = ledger.every_id(), np.sort(listed_ids(night.folder))
+    asked, listed = ledger.every_id(), sorted_list(night.folder)
     tonight = checks.Tonight(
         night=night.folder.night,
         snapshot=manifest.snapshot,

@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import date
-from functools import reduce
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import pyarrow as pa
+import numpy.typing as npt
 
 from pipeline.errors import StorageError
 from pipeline.night.backfill import verdicts_in
-from pipeline.night.tonight import Night, Previous, previous_of
+from pipeline.night.tonight import Night, previous_of
 from pipeline.store.atomic import make_folder, storage_errors
+from pipeline.store.columns import let_go, scratch_in, slices
 from pipeline.store.knowledge import (
     Knowledge,
     KnowledgeError,
@@ -56,7 +56,7 @@ def remember(night: Night) -> None:
 
 
 def _write(night: Night) -> None:
-    pa.default_memory_pool().release_unused()
+    let_go()
     tonight = night.folder.night.isoformat()
     after = _known(night, {tonight: read_verdicts(night.folder.parts)})
     folder = make_folder(_folder(night.workspace), PRIVATE)
@@ -79,9 +79,9 @@ def _known(night: Night, tonights: dict[str, Told]) -> Known:
     knowledge = base.knowledge
     forgotten = _forgotten(night, applied)
     if forgotten or not base.applied:
-        knowledge = _filled_in(knowledge, told, previous_of(night))
+        knowledge = _filled_in(knowledge, told, night)
         applied |= dict.fromkeys(forgotten, FROM_SNAPSHOT)
-    return Known(reduce(apply, told, knowledge), applied)
+    return Known(_with(told, knowledge, scratch_in(night.folder.root)), applied)
 
 
 def _folder(workspace: Workspace) -> Path:
@@ -155,10 +155,27 @@ def _forgotten(night: Night, applied: dict[str, int]) -> set[str]:
     return made - here - set(applied)
 
 
-def _filled_in(knowledge: Knowledge, told: Iterable[Verdicts], previous: Previous) -> Knowledge:
+def _with(told: Iterable[Verdicts], knowledge: Knowledge, scratch: Path | None) -> Knowledge:
+    """What is known after these nights, too."""
+    for verdicts in told:
+        knowledge = apply(knowledge, verdicts, scratch)
+    return knowledge
+
+
+def _filled_in(knowledge: Knowledge, told: Iterable[Verdicts], night: Night) -> Knowledge:
     """With what the snapshot says of times between the file and the nights told: other answers count once more."""
-    later = reduce(apply, told, nothing_known())
-    found = verdicts_in(previous)
+    scratch = scratch_in(night.folder.root)
+    found = verdicts_in(previous_of(night), scratch)
+    if not len(found.customer_ids):
+        return knowledge
+    later = _with(told, nothing_known(), scratch)
+    pieces = (found.only(one) for one in slices(len(found.customer_ids)))
+    news = Verdicts.of((piece.only(_is_news(piece, knowledge, later)) for piece in pieces), scratch)
+    return apply(knowledge, news, scratch)
+
+
+def _is_news(found: Verdicts, knowledge: Knowledge, later: Knowledge) -> npt.NDArray[np.bool_]:
+    """What was neither known nor is told."""
     seconds = found.fetched_at // 1_000_000
     places, is_known = knowledge.places_of(found.customer_ids)
     is_news = np.ones(len(seconds), bool)
@@ -168,4 +185,4 @@ def _filled_in(knowledge: Knowledge, told: Iterable[Verdicts], previous: Previou
     if len(later):
         first = later.first_seen_at[places]
         is_news &= ~is_told | (first == 0) | (seconds < first)
-    return apply(knowledge, found.only(is_news))
+    return is_news

@@ -18,7 +18,8 @@ from pipeline.blocks.schema import accounts_schema
 from pipeline.config import IdsConfig
 from pipeline.errors import UsageError
 from pipeline.ids import CsvSpec, IdReader, RejectedRow
-from pipeline.store.atomic import replacing
+from pipeline.store.atomic import replacing, storage_errors
+from pipeline.store.columns import let_go_of, map_file, scratch_in, slices, sorted_column
 from pipeline.store.parquet import write_rows
 from pipeline.store.workspace import IdCounts, NightFolder
 
@@ -59,16 +60,18 @@ def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCo
                 batch.ids.tofile(file)
                 lines.writelines(f"{text}\n" for text in batch.texts)
                 rejected += batch.rejected
-            carried = _not_listed(answered, reader)
-            carried.tofile(file)
+            carried = 0
+            for ids in _not_listed(answered, reader):
+                ids.tofile(file)
+                carried += len(ids)
         _check(reader, config)
     write_rows(folder.rejected_ids, rejected_table(rejected, folder))
     return IdCounts(
         read=reader.read,
-        distinct=len(reader.distinct) + len(carried),
+        distinct=len(reader.distinct) + carried,
         repeated=reader.repeated,
         rejected=reader.rejected,
-        carried=len(carried),
+        carried=carried,
     )
 
 
@@ -77,11 +80,12 @@ def _nothing_on_stdin() -> bool:
     return stdin.isatty() or (os.fstat(stdin.fileno()).st_size == 0 and not stdin.peek(1))  # type: ignore[attr-defined]
 
 
-def _not_listed(answered: Ints, reader: IdReader) -> Ints:
+def _not_listed(answered: Ints, reader: IdReader) -> Iterator[Ints]:
     """Answered before, but not in this reading. Keys of identifiers are listed by their positive half."""
-    listed = reader.distinct
-    both = zip(answered.tolist(), np.abs(answered).tolist(), strict=True)
-    return np.array([one for one, key in both if key not in listed], np.int64)
+    for one in slices(len(answered)):
+        ids = np.asarray(answered[one])
+        listed = reader.which_are_listed(np.abs(ids))
+        yield ids[~listed]
 
 
 def _check(reader: IdReader, config: IdsConfig) -> None:
@@ -113,7 +117,14 @@ def listed_ids(folder: NightFolder) -> Ints:
     """The night's distinct IDs in input order, mapped from their file."""
     if not folder.ids.stat().st_size:
         return np.empty(0, np.int64)
-    return np.memmap(folder.ids, np.int64, "r")
+    with storage_errors("read", folder.ids), folder.ids.open("rb") as file:
+        return np.frombuffer(map_file(file), np.int64)
+
+
+def sorted_list(folder: NightFolder) -> Ints:
+    """The night's distinct IDs, sorted."""
+    listed = listed_ids(folder)
+    return sorted_column((listed[one] for one in slices(len(listed))), scratch_in(folder.root))
 
 
 def questions(customer_ids: Ints, folder: NightFolder) -> Iterator[Question]:
@@ -124,6 +135,7 @@ def questions(customer_ids: Ints, folder: NightFolder) -> Iterator[Question]:
     for start in range(0, len(customer_ids), SLICE):
         part = slice(start, start + SLICE)
         yield from map(Question, customer_ids[part].tolist(), texts[part] if texts else repeat(""))
+        let_go_of(customer_ids)
 
 
 def identifiers_of(customer_ids: Ints, folder: NightFolder) -> list[str]:

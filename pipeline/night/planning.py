@@ -21,7 +21,8 @@ from pipeline.plan.allowance import PACED_S, Allowance
 from pipeline.plan.order import in_order
 from pipeline.plan.window import window_end
 from pipeline.stats import Tally
-from pipeline.store.idsets import distinct, without
+from pipeline.store.columns import column_of, let_go, scratch_in, slices, united
+from pipeline.store.idsets import without
 from pipeline.store.knowledge import Knowledge
 from pipeline.store.ledger import Ledger, call_times_since, read_ledger
 from pipeline.store.workspace import NightFolder
@@ -43,8 +44,11 @@ def plan_tonight(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:
     All of them are in the order: the plan is a forecast, and the night goes on until the window's end. Only `--limit`
     cuts it.
     """
-    listed = listed_ids(night.folder)
-    due = askable(without(listed, done(night, ledger)), night.folder)
+    listed, scratch = listed_ids(night.folder), scratch_in(night.folder.root)
+    answered = done(night, ledger)
+    left = (without(listed[one], answered) for one in slices(len(listed)))
+    due = askable(column_of(left, scratch), night.folder)
+    let_go()
     knowledge = knowledge_for(night)
     plan = forecast(night, len(listed), len(due), len(knowledge))
     return ordered(night, due, knowledge)[: night.options.limit], plan
@@ -52,7 +56,8 @@ def plan_tonight(night: Night, ledger: Ledger) -> tuple[Ints, Plan]:
 
 def ordered(night: Night, due: Ints, knowledge: Knowledge) -> Ints:
     """The due IDs, those first whose answers are worth most."""
-    return in_order(due, knowledge, night.config.plan, night.options.now())
+    scratch = scratch_in(night.folder.root)
+    return in_order(due, knowledge, night.config.plan, night.options.now(), scratch)
 
 
 def forecast(night: Night, ids: int, due: int, known: int, learned: Learned | None = None) -> Plan:
@@ -98,7 +103,8 @@ def done(night: Night, ledger: Ledger) -> Ints:
     aside = read_set_aside(night.folder.parts)  # tonight they would only kill once more
     if not aside:
         return answered
-    return distinct(answered, np.array([one.customer_id for one in aside], np.int64))
+    killing = np.array([one.customer_id for one in aside], np.int64)
+    return united([answered, killing], ledger.scratch)
 
 
 def _micros(moment: datetime) -> int:

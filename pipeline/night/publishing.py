@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-import pyarrow as pa
-
 from pipeline import checks, publish
 from pipeline.blocks import TABLES, accounts
 from pipeline.errors import HeldError, StorageError
@@ -13,12 +11,13 @@ from pipeline.night.checking import check_rows, keep_as_good
 from pipeline.night.known import remember
 from pipeline.night.lakehouse import bring_formats, tidy_formats
 from pipeline.night.learned import measure
-from pipeline.night.listing import listed_ids
+from pipeline.night.listing import sorted_list
 from pipeline.night.page import try_page
 from pipeline.night.tables import Building, Built, Sources, build_tables, drift_of, wanted_tables
 from pipeline.night.tonight import Night, Previous, Result, previous_of
 from pipeline.normalize import helper
 from pipeline.plan import Plan
+from pipeline.store.columns import let_go
 from pipeline.store.ledger import Ledger, read_ledger
 from pipeline.store.snapshots import Manifest, ManifestCheck, Retention
 from pipeline.store.workspace import Measured
@@ -33,7 +32,7 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     ledger = read_ledger(night.folder.parts)
     draft = publish.begin(snapshots, now)
     plans = Building(night.config.output, night.config.snapshot, night.options.only, _as_it_is(night))
-    sources = Sources(night.folder, ledger, listed_ids(night.folder), previous)
+    sources = Sources(night.folder, ledger, sorted_list(night.folder), previous)
     built = build_tables(plans, sources, draft)
     manifest = publish.make_manifest(
         name=draft.name,
@@ -58,8 +57,7 @@ def build_and_publish(night: Night, plan: Plan) -> Result:
     )
     night.begins("publishing")
     _swing(night, result, ledger, live.snapshot if live else None)
-    del ledger, sources, built  # what is known of all IDs takes their place
-    pa.default_memory_pool().release_unused()
+    let_go()
     _follow_up(night, result)
     return result
 

@@ -34,15 +34,15 @@ from pipeline.night.listing import identifiers_of
 from pipeline.night.tonight import Previous
 from pipeline.normalize.chunk import UNKNOWN_PART_SCHEMA
 from pipeline.outcome import VERDICTS, Outcome
-from pipeline.store.idsets import distinct, without
+from pipeline.store.columns import Sorter, column_of, let_go, slices, united
+from pipeline.store.idsets import distinct, is_among, without
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import read_batches
-from pipeline.store.parts import SUFFIX, part_paths, read_part, write_part
+from pipeline.store.parts import BATCH_ROWS, SUFFIX, part_paths, read_part, write_batches
 from pipeline.store.snapshots import Draft, ManifestTable
 from pipeline.store.workspace import NightFolder
 
 Ints = npt.NDArray[Any]
-
 DEFERRED = f"deferred{SUFFIX}"
 """The part of `outcomes` that the night itself writes."""
 
@@ -62,7 +62,7 @@ class Built:
 class LastSeen:
     """What the last snapshot's `outcomes` tell of each ID, sorted by what was asked for.
 
-    That is the ID itself, or another identifier's key.
+    That is the ID itself, or another identifier's key. The columns may be mapped (`store.columns`).
     """
 
     asked: Ints
@@ -99,23 +99,17 @@ _TOMBSTONE = pa.schema(_TOMBSTONE_FIELDS)
 NOT_ASKED = "not asked tonight"
 
 
-def last_seen(previous: Previous) -> LastSeen:
+def last_seen(previous: Previous, scratch: Path | None) -> LastSeen:
     """What is known of each ID from the last snapshot's `outcomes`."""
-    asked, customers, times = ([np.empty(0, np.int64)] for _ in range(3))
+    told = Sorter(dict.fromkeys(("asked", "customer_ids", "fetched_at"), np.int64), scratch)
     tombstones = [_TOMBSTONE.empty_table()]
     for path in previous.files(accounts.OUTCOMES.name):
         for batch in read_batches(path, list(_TOLD), use_threads=False):
-            asked.append(asked_ids(batch))
-            customers.append(batch.column("customer_id").to_numpy())
+            asked, customers = asked_ids(batch), batch.column("customer_id").to_numpy()
             micros: Any = batch.column("_fetched_at").cast(pa.int64()).fill_null(0)
-            times.append(micros.to_numpy())
-            tombstones.append(_tombstones_in(batch, asked[-1]))
-    every = np.concatenate(asked)
-    order = np.argsort(every, kind="stable")
-    sorted_stones = pa.concat_tables(tombstones).sort_by("asked")
-    return LastSeen(
-        every[order], np.concatenate(customers)[order], np.concatenate(times)[order], sorted_stones
-    )
+            told.add(asked=asked, customer_ids=customers, fetched_at=micros.to_numpy())
+            tombstones.append(_tombstones_in(batch, asked))
+    return LastSeen(**told.columns(), tombstones=pa.concat_tables(tombstones).sort_by("asked"))
 
 
 def _tombstones_in(batch: pa.RecordBatch, asked: Ints) -> pa.Table:
@@ -165,18 +159,21 @@ class Sources:
 
     folder: NightFolder
     ledger: Ledger
-    listed: Ints
+    listed: Ints  # sorted
     previous: Previous
 
 
 def build_tables(plans: Building, sources: Sources, draft: Draft) -> Built:
     """Write every table of the snapshot under way, some of them side by side. Raises StorageError."""
     built = Built(shadowed=len(sources.ledger.shadowed_records))
-    seen = last_seen(sources.previous)
-    deferred = without(distinct(sources.listed), sources.ledger.customer_ids)
+    listed, scratch = sources.listed, sources.ledger.scratch
+    seen = last_seen(sources.previous, scratch)
+    waiting = (without(listed[one], sources.ledger.customer_ids) for one in slices(len(listed)))
+    deferred = column_of(waiting, scratch)
     _write_deferred(deferred, seen, sources.folder)
     tables = [table for table in wanted_tables(plans.output) if not plans.takes(table.name)]
     merges = _Merges(plans, sources, seen, deferred, draft)
+    let_go()
     merged = side_by_side({table.name: merges.of(table) for table in [*tables, accounts.OUTCOMES]})
     for table in wanted_tables(plans.output):
         if plans.takes(table.name):
@@ -200,7 +197,9 @@ def _note(name: str, merged: MergedTable, built: Built) -> None:
 
 def _counted(ledger: Ledger, deferred: int) -> dict[str, int]:
     """How many IDs ended with each verdict."""
-    counts = Counter(dict(enumerate(np.bincount(ledger.outcomes).tolist())))
+    counts: Counter[int] = Counter()
+    for one in slices(len(ledger.outcomes)):
+        counts.update(dict(enumerate(np.bincount(ledger.outcomes[one]).tolist())))
     counts[Outcome.DEFERRED] = deferred
     return {outcome.word: int(counts[outcome]) for outcome in VERDICTS}
 
@@ -213,11 +212,10 @@ class _Merges:
     ) -> None:
         self._plans, self._sources, self._draft = plans, sources, draft
         ledger, snapshot = sources.ledger, plans.snapshot
-        gone = np.isin(ledger.outcomes, [int(one) for one in gone_for(snapshot)])
-        behind = seen.customers_behind(ledger.customer_ids[gone & (ledger.customer_ids < 0)])
+        behind = seen.customers_behind(ledger.keys_with_outcome(*gone_for(snapshot)))
         gaps = codes_in(part_paths(sources.folder.parts, "warnings"), ledger)
         self._leaving = Leaving(ledger, snapshot, gaps, behind)
-        tonight = distinct(deferred, ledger.every_id(), behind)
+        tonight = united([deferred, ledger.every_id(), behind], ledger.scratch)
         self._outcomes = Leaves(tonight, everyone=snapshot.mode == "full")
 
     def of(self, table: Table) -> Merge:
@@ -270,14 +268,16 @@ def _write_deferred(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> 
     """A part for the IDs that were not asked; who was deleted or merged before stays known as such."""
     part = folder.parts / accounts.OUTCOMES.name / DEFERRED
     part.with_suffix(".parquet").unlink(missing_ok=True)  # as older versions called it
-    write_part(part, _deferred_rows(customer_ids, seen, folder))
+    texts = identifiers_of(customer_ids, folder)
+    some = slices(len(customer_ids), BATCH_ROWS)
+    rows = (_deferred_rows(customer_ids[one], texts[one], seen, folder) for one in some)
+    write_batches(part, (batch for table in rows for batch in table.combine_chunks().to_batches()))
 
 
-def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> pa.Table:
+def _deferred_rows(customer_ids: Ints, asked_as: list[str], seen: LastSeen, folder: NightFolder) -> pa.Table:
     """Rows of IDs that were not asked; `_fetched_at` stays when they last answered."""
     schema = accounts_schema(accounts.OUTCOMES).append(pa.field(RECORD, pa.int64()))
     count, times = len(customer_ids), seen.of(customer_ids)
-    asked_as = identifiers_of(customer_ids, folder) or [""] * count
     stones = seen.tombstones.take(pc.index_in(pa.array(customer_ids), seen.tombstones["asked"]))
     filled: dict[str, Any] = {
         "customer_id": pa.array(customer_ids),
@@ -287,7 +287,7 @@ def _deferred_rows(customer_ids: Ints, seen: LastSeen, folder: NightFolder) -> p
         "attempts": pa.repeat(pa.scalar(0, pa.int64()), count),
         "calls": pa.repeat(pa.scalar(0, pa.int64()), count),
         "other_id": stones["other_id"],
-        "asked_as": pa.array([text or None for text in asked_as], pa.string()),
+        "asked_as": pa.array([text or None for text in asked_as] or [None] * count, pa.string()),
         "_fetched_at": pa.array(times, pa.int64(), mask=times == 0).cast(pa.timestamp("us", "UTC")),
         "_night": pa.repeat(pa.scalar(folder.night, pa.date32()), count),
         RECORD: pa.repeat(pa.scalar(-1, pa.int64()), count),
@@ -304,45 +304,57 @@ def _rejects(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[p
 
 
 def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:
-    stale = pa.array(ledger.stale_records, pa.int64())
     for path in paths:
         for batch in read_part(path):
-            fresh = batch.filter(pc.invert(pc.is_in(batch.column(RECORD), stale)))
-            yield fresh.select(schema.names).cast(schema)
+            stale = is_among(batch.column(RECORD).to_numpy(), ledger.stale_records)
+            yield batch.filter(pa.array(~stale)).select(schema.names).cast(schema)
 
 
 def _unknown_fields(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     """Occurrences of all chunks together, by path and type."""
     schema = accounts_schema(accounts.UNKNOWN_FIELDS)
-    summed = unknown_fields(folder, ledger).group_by(["path", "json_type"], use_threads=False)
-    table = summed.aggregate([("customer_id", "count"), ("customer_id", "min"), ("customer_id", "max")])
-    columns = [
-        table["path"],
-        table["json_type"],
-        table["customer_id_count"],
-        table["customer_id_min"],
-        table["customer_id_max"],
-        pa.repeat(pa.scalar(folder.night, pa.date32()), table.num_rows),
-    ]
+    by_batch = [_summed_up(_as_sums(rows)) for rows in unknown_fields(folder, ledger)]
+    table = _summed_up(pa.concat_tables([_as_sums(UNKNOWN_PART_SCHEMA.empty_table()), *by_batch]))
+    columns = [*table.columns, pa.repeat(pa.scalar(folder.night, pa.date32()), table.num_rows)]
     ordered = pa.table(columns, schema=schema).sort_by([("path", "ascending"), ("json_type", "ascending")])
     return schema, ordered.to_batches()
 
 
-def unknown_fields(folder: NightFolder, ledger: Ledger) -> pa.Table:
-    """Each unknown key of each answer that counts: path, json_type, table_name, customer_id."""
-    paths = part_paths(folder.parts, accounts.UNKNOWN_FIELDS.name)
-    batches = (batch for path in paths for batch in read_part(path))
-    found = pa.Table.from_batches(batches, UNKNOWN_PART_SCHEMA)
-    stale = pc.is_in(found[RECORD], pa.array(ledger.stale_records, pa.int64()))
-    return found.filter(pc.invert(stale))
+def unknown_fields(folder: NightFolder, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+    """Each unknown key of each answer that counts: path, json_type, table_name, customer_id; some at a time."""
+    for path in part_paths(folder.parts, accounts.UNKNOWN_FIELDS.name):
+        for rows in read_part(path):
+            stale = is_among(rows.column(RECORD).to_numpy(), ledger.stale_records)
+            yield rows.filter(pa.array(~stale))
+
+
+_SUMS: Any = {"occurrences": "sum", "first": "min", "last": "max"}
+"""What is told of the keys of one path and type, and how several such sums are one."""
+
+
+def _as_sums(rows: pa.RecordBatch | pa.Table) -> pa.Table:
+    """Each key by itself."""
+    once, ids = pa.repeat(pa.scalar(1, pa.int64()), rows.num_rows), rows.column("customer_id")
+    columns = [rows.column("path"), rows.column("json_type"), once, ids, ids]
+    return pa.table(columns, names=["path", "json_type", *_SUMS])
+
+
+def _summed_up(sums: pa.Table) -> pa.Table:
+    how: Any = list(_SUMS.items())
+    grouped = sums.group_by(["path", "json_type"], use_threads=False).aggregate(how)
+    names = [f"{name}_{how}" for name, how in _SUMS.items()]
+    return grouped.select(["path", "json_type", *names]).rename_columns(sums.schema.names)
 
 
 def drift_of(table: str, folder: NightFolder, ledger: Ledger) -> tuple[int, int]:
     """How many values of tonight's answers came under keys unknown to a table, and how many fit none of its columns."""
     paths = part_paths(folder.parts, accounts.REJECTS.name)
     rejects = _fresh_rejects(paths, accounts_schema(accounts.REJECTS), ledger)
-    unknown: int = unknown_fields(folder, ledger)["table_name"].to_pylist().count(table)
-    return unknown, sum(batch.column("table_name").to_pylist().count(table) for batch in rejects)
+    return _rows_of(table, unknown_fields(folder, ledger)), _rows_of(table, rejects)
+
+
+def _rows_of(table: str, batches: Iterable[pa.RecordBatch]) -> int:
+    return sum(batch.column("table_name").to_pylist().count(table) for batch in batches)
 
 
 def _rejected_ids(folder: NightFolder, _: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:

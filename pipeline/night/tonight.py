@@ -19,6 +19,7 @@ from pipeline.formats import Reached
 from pipeline.plan import Plan
 from pipeline.stats import Tally
 from pipeline.store.atomic import write_quickly
+from pipeline.store.columns import let_go
 from pipeline.store.snapshots import Manifest, Snapshots, open_snapshots
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
@@ -108,7 +109,11 @@ class Night:
         self.screen.event(name, **fields)
 
     def begins(self, step: str, text: str = "") -> None:
-        """A step begins: it is noted for `status` in another shell, and shown where there is a text."""
+        """A step begins: it is noted for `status` in another shell, and shown where there is a text.
+
+        What the one before it had in memory and can be read again is let go.
+        """
+        let_go()
         if text:
             self.screen.step(text)
         about = {"step": step, "since": self.options.now().isoformat(timespec="seconds"), "pid": os.getpid()}

@@ -22,7 +22,8 @@ from pipeline.errors import StorageError
 from pipeline.outcome import NO_VERDICTS, VERDICTS, Outcome
 from pipeline.report.facts import ReasonCount
 from pipeline.report.timeline import Timeline
-from pipeline.store.idsets import distinct, without
+from pipeline.store.columns import Sorter, scratch_in
+from pipeline.store.idsets import distinct
 from pipeline.store.journal import Record, chunk_number, open_chunks, records_so_far
 from pipeline.store.ledger import calls_parts, chunks_without_parts, group_by_id, read_columns
 from pipeline.store.parts import read_part
@@ -55,13 +56,13 @@ class Account:
 class NightCalls:
     """The sums of a night's calls. `refresh` reads only what is new since the last time: parts never change.
 
-    Memory: 13 bytes a call for the verdicts, and what the timeline takes.
+    Memory: what the timeline takes; the verdicts of many calls lie in a file (`store.columns`).
     """
 
     def __init__(self, folder: NightFolder, began: int) -> None:
         """`began` is when the night began, in µs since 1970: calls from before are of a night that died."""
         self._folder = folder
-        self._parts = Sums(began)
+        self._parts = Sums(began, scratch_in(folder.root))
         self._seen: set[int] = set()
 
     def refresh(self) -> Sums:
@@ -87,20 +88,19 @@ class NightCalls:
 class Sums:
     """What a night's calls come to."""
 
-    def __init__(self, began: int) -> None:
+    def __init__(self, began: int, scratch: Path | None = None) -> None:
         self.timeline = Timeline(began)
         self.made = self.throttled = self.pages = 0
         self.latency_us = 0
         self.again: Counter[int] = Counter()  # by reason code: calls that had to be made again
         self.texts: dict[Reason, str] = {}
-        self._verdicts: list[tuple[Ints, Ints, Ints]] = []  # IDs, outcomes, reason codes
-        self._asked_in_vain: list[Ints] = []
+        self._calls = Sorter({"customer_id": np.int64, "outcome": np.int8, "code": np.int32}, scratch)
 
     def copy(self) -> Sums:
         """The same sums, to count on from."""
         other = copy(self)
         other.timeline, other.again, other.texts = self.timeline.copy(), self.again.copy(), dict(self.texts)
-        other._verdicts, other._asked_in_vain = list(self._verdicts), list(self._asked_in_vain)
+        other._calls = self._calls.copy()
         return other
 
     def take(self, calls: Columns) -> None:
@@ -115,10 +115,9 @@ class Sums:
         is_again = outcomes == Outcome.RETRIED
         codes, counts = np.unique(calls["reason_code"][is_again], return_counts=True)
         self.again.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
-        self._asked_in_vain.append(distinct(calls["customer_id"][is_again]))
-        is_verdict = ~np.isin(outcomes, [int(one) for one in NO_VERDICTS])
-        kept = (calls["customer_id"], outcomes, calls["reason_code"])
-        self._verdicts.append((kept[0][is_verdict], kept[1][is_verdict], kept[2][is_verdict]))
+        kept = outcomes != Outcome.PAGE
+        ids, codes = calls["customer_id"][kept], calls["reason_code"][kept]
+        self._calls.add(customer_id=ids, outcome=outcomes[kept], code=codes)
 
     def take_records(self, records: Sequence[Record]) -> None:
         """Add calls as the journal has them."""
@@ -145,22 +144,20 @@ class Sums:
 
     def account(self) -> Account:
         """Each ID's one verdict: the last one, but a failure never replaces an answer."""
-        ids, outcomes, codes = (np.concatenate(column) for column in self._columns())
-        groups = group_by_id(ids)
-        last = groups.last_that_counts(outcomes != Outcome.FAILED) if len(ids) else ids
-        found = _counted(outcomes[last], codes[last])
-        in_vain = without(distinct(np.empty(0, np.int64), *self._asked_in_vain), ids[last])
-        asked = len(last) + len(in_vain)
+        found: Counter[tuple[int, int]] = Counter()  # by outcome and reason code
+        asked = 0
+        for calls in self._calls.slices():
+            asked += len(distinct(calls["customer_id"]))
+            verdicts = calls[calls["outcome"] != Outcome.RETRIED]
+            groups = group_by_id(verdicts["customer_id"])
+            counting = verdicts[groups.last_that_counts(verdicts["outcome"] != Outcome.FAILED)]
+            found.update(_counted(counting["outcome"], counting["code"]))
+        reasons = [ReasonCount(Outcome(kind), code, count) for (kind, code), count in found.items()]
         return Account(
             outcomes={one.word: sum(n for (kind, _), n in found.items() if kind == one) for one in VERDICTS},
-            reasons=[ReasonCount(Outcome(kind), code, n) for (kind, code), n in found.items()],
+            reasons=sorted(reasons, key=lambda one: (one.code, one.outcome)),
             repeated=self.made - self.pages - asked,
         )
-
-    def _columns(self) -> tuple[list[Ints], list[Ints], list[Ints]]:
-        empty = np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.int32)
-        ids, outcomes, codes = zip(empty, *self._verdicts, strict=True)
-        return list(ids), list(outcomes), list(codes)
 
 
 def _counted(outcomes: Ints, codes: Ints) -> dict[tuple[int, int], int]:

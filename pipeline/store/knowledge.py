@@ -12,7 +12,6 @@ Columns are mapped, not read: ten million IDs cost what the system can give back
 
 from __future__ import annotations
 
-import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import numpy.typing as npt
 
 from pipeline.outcome import Outcome
 from pipeline.store.atomic import replacing
+from pipeline.store.columns import Column, Sorter, let_go_of_columns, map_file, slices
 from pipeline.store.ledger import Groups, Verdicts, group_by_id
 
 Ints = npt.NDArray[Any]
@@ -62,6 +62,10 @@ class Knowledge:
 
     def __len__(self) -> int:
         return len(self.customer_ids)
+
+    def part(self, start: int, stop: int) -> Knowledge:
+        """Some neighbouring rows."""
+        return Knowledge(*(getattr(self, name)[start:stop] for name in DTYPES))
 
     def places_of(self, customer_ids: Ints) -> tuple[Ints, Ints]:
         """The rows of these IDs, in their order, and whether each is known; an unknown one's row is any row."""
@@ -118,18 +122,28 @@ class Known:
 
 def write_knowledge(path: Path, known: Known) -> None:
     """Write the file; it appears whole or not at all. Raises StorageError."""
-    columns = _columns(known.knowledge)
-    crcs = {name: zlib.crc32(column.data) for name, column in columns}
+    crcs = {name: _crc32(column) for name, column in _columns(known.knowledge)}
     head = msgspec.json.encode(_Head(VERSION, len(known.knowledge), known.applied, crcs))
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(MAGIC + _LENGTHS.pack(len(head), zlib.crc32(head)) + head)
-        for _, column in columns:
+        for _, column in _columns(known.knowledge):
             file.write(b"\0" * (_aligned(file.tell()) - file.tell()))
-            file.write(column.data)
+            for one in slices(len(column)):
+                file.write(column[one].data)
 
 
-def _columns(knowledge: Knowledge) -> list[tuple[str, Ints]]:
-    return [(name, np.ascontiguousarray(getattr(knowledge, name), dtype)) for name, dtype in DTYPES.items()]
+def _columns(knowledge: Knowledge) -> Iterator[tuple[str, Ints]]:
+    """One after the other; the memory of the last one is given back."""
+    for name, dtype in DTYPES.items():
+        yield name, np.ascontiguousarray(getattr(knowledge, name), dtype)
+        let_go_of_columns()
+
+
+def _crc32(column: Ints) -> int:
+    checksum = 0
+    for one in slices(len(column)):
+        checksum = zlib.crc32(column[one].data, checksum)
+    return checksum
 
 
 def _aligned(position: int) -> int:
@@ -175,7 +189,7 @@ def _read_head(file: BinaryIO) -> _Head:
 def _read_columns(file: BinaryIO, head: _Head) -> Iterator[tuple[str, Ints]]:
     """Checked by reading in pieces, then mapped: what is looked at to check it does not stay in memory."""
     position, piece = file.tell(), bytearray(_PIECE_BYTES)
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = map_file(file)
     for name, dtype in DTYPES.items():
         position = _aligned(position)
         column = np.frombuffer(mapped, dtype, head.count, position)
@@ -197,44 +211,67 @@ def _crc32_of(file: BinaryIO, position: int, size: int, piece: bytearray) -> int
 # Applying a night
 
 
-def apply(knowledge: Knowledge, verdicts: Verdicts) -> Knowledge:
+def apply(knowledge: Knowledge, verdicts: Verdicts, scratch: Path | None = None) -> Knowledge:
     """What is known after these verdicts too. Applied twice they count twice: see `night.known`.
 
     A failure tells nothing of the customer but that it was the last verdict. Of bodies, full answers are compared
     with full ones and partial ones with partial ones; a partial one after a full one is passed over, because what
     it lacks has not changed. What is older than an answer known already (a night published late) adds to the counts
-    only.
+    only. What is new lies in files in `scratch`, if it is much (`store.columns`).
     """
-    news = [_news(knowledge, piece) for piece in _by_ids(verdicts)]
-    columns, places, is_known = zip(*news, strict=True)
-    together = {name: np.concatenate([one[name] for one in columns]) for name in DTYPES}
-    return _merged(knowledge, together, np.concatenate(places), np.concatenate(is_known))
+    after = {name: Column(dtype, scratch) for name, dtype in DTYPES.items()}
+    for piece in _applied(knowledge, verdicts, scratch):
+        for name, column in after.items():
+            column.add(getattr(piece, name))
+    return Knowledge(**{name: column.finished() for name, column in after.items()})
 
 
-def _by_ids(verdicts: Verdicts) -> Iterator[Verdicts]:
-    """Those of the smallest IDs first, some `SLICE` at a time; all of an ID together."""
-    ids = np.sort(verdicts.customer_ids)
-    ends = [*np.unique(ids[SLICE::SLICE]), None]
-    start = None
-    for end in ends:
-        wanted = np.ones(len(ids), bool)
-        if start is not None:
-            wanted &= verdicts.customer_ids >= start
-        if end is not None:
-            wanted &= verdicts.customer_ids < end
-        yield verdicts.only(wanted)
-        start = end
+def _applied(knowledge: Knowledge, verdicts: Verdicts, scratch: Path | None) -> Iterator[Knowledge]:
+    """The same, by ID, some at a time."""
+    start = 0
+    for piece in _by_ids(verdicts, scratch):
+        stop = int(np.searchsorted(knowledge.customer_ids, piece.customer_ids[-1], "right"))
+        yield from _with_news(knowledge, start, stop, piece)
+        start = stop
+        let_go_of_columns()
+    yield from (
+        knowledge.part(start + one.start, start + one.stop) for one in slices(len(knowledge) - start, SLICE)
+    )
 
 
-def _news(knowledge: Knowledge, verdicts: Verdicts) -> tuple[dict[str, Ints], Ints, Ints]:
-    """The night's IDs as they are after it, their rows in what was known before, and whether they have one."""
+def _with_news(knowledge: Knowledge, start: int, stop: int, verdicts: Verdicts) -> Iterator[Knowledge]:
+    """The known ones from `start` to `stop` and the night's, `SLICE` of the known ones at a time."""
+    news = _news(knowledge.part(start, stop), verdicts)
+    ids, first = news["customer_ids"], 0
+    for one in slices(stop - start, SLICE):
+        known = knowledge.part(start + one.start, start + one.stop)
+        is_last = start + one.stop == stop
+        last = len(ids) if is_last else int(np.searchsorted(ids, known.customer_ids[-1], "right"))
+        yield _merged(known, {name: column[first:last] for name, column in news.items()})
+        first = last
+    if start == stop:
+        yield Knowledge(**news)
+
+
+def _by_ids(verdicts: Verdicts, scratch: Path | None) -> Iterator[Verdicts]:
+    """Those of the smallest IDs first, some at a time; all of an ID together, in their order."""
+    names = [field.name for field in fields(Verdicts)]
+    sorter = Sorter({name: getattr(verdicts, name).dtype for name in names}, scratch)
+    for one in slices(len(verdicts.customer_ids), SLICE):
+        sorter.add(**{name: getattr(verdicts, name)[one] for name in names})
+    for rows in sorter.slices():
+        yield Verdicts(*(rows[name] for name in names))
+
+
+def _news(knowledge: Knowledge, verdicts: Verdicts) -> dict[str, Ints]:
+    """The night's IDs as they are after it."""
     groups = group_by_id(verdicts.customer_ids)
     customer_ids = verdicts.customer_ids[groups.order[groups.starts]]
     places, is_known = knowledge.places_of(customer_ids)
     before = {name: _before(getattr(knowledge, name), places, is_known) for name in DTYPES}
     night = _Night.of(verdicts, groups, before["seen_at"])
     after = {**before, "customer_ids": customer_ids} | _seen(night, before) | _said(night, before)
-    return {name: after[name].astype(dtype) for name, dtype in DTYPES.items()}, places, is_known
+    return {name: after[name].astype(dtype) for name, dtype in DTYPES.items()}
 
 
 def _before(column: Ints, places: Ints, is_known: Ints) -> Ints:
@@ -342,8 +379,9 @@ def _counted_up(before: Ints, more: Ints) -> Ints:
     return counted
 
 
-def _merged(knowledge: Knowledge, after: dict[str, Ints], places: Ints, is_known: Ints) -> Knowledge:
+def _merged(knowledge: Knowledge, after: dict[str, Ints]) -> Knowledge:
     """The new rows put in their places, the known ones replaced; one column at a time."""
+    places, is_known = knowledge.places_of(after["customer_ids"])
     is_new = ~is_known
     at = np.searchsorted(knowledge.customer_ids, after["customer_ids"][is_new])
     where = places + np.cumsum(is_new) - is_new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.outcome import NO_VERDICTS, Outcome
-from pipeline.store.idsets import distinct, without
+from pipeline.store.columns import Column, Rows, Sorter, column_of, scratch_in, slices, sorted_column, united
+from pipeline.store.idsets import distinct
 from pipeline.store.journal import chunk_number, sealed_chunks
 from pipeline.store.parts import chunk_parts, read_part
 
@@ -45,7 +47,8 @@ Ints = npt.NDArray[Any]
 class Ledger:
     """The night's verdicts, one per ID, sorted by ID; and what the calls amount to.
 
-    Of several verdicts for an ID the last one counts, but a failure never replaces an answer.
+    Of several verdicts for an ID the last one counts, but a failure never replaces an answer. The columns may be
+    mapped (`store.columns`), and so may those be that are made of them, in files in `scratch`.
     """
 
     customer_ids: Ints  # as asked for: a negative one is the key of another identifier
@@ -59,10 +62,22 @@ class Ledger:
     repeated: int
     throttled: int
     records: int
+    scratch: Path | None = None
 
     def with_outcome(self, *outcomes: Outcome) -> Ints:
         """The customers whose ID ended so, sorted."""
-        return distinct(self.answered_ids[np.isin(self.outcomes, [int(outcome) for outcome in outcomes])])
+        numbers = [int(outcome) for outcome in outcomes]
+        found = (
+            self.answered_ids[one][np.isin(self.outcomes[one], numbers)]
+            for one in slices(len(self.customer_ids))
+        )
+        return self._sorted(found)
+
+    def keys_with_outcome(self, *outcomes: Outcome) -> Ints:
+        """The keys of other identifiers that ended so, sorted."""
+        keys = slice(0, int(np.searchsorted(self.customer_ids, 0)))
+        found: Ints = self.customer_ids[keys][np.isin(self.outcomes[keys], [int(one) for one in outcomes])]
+        return found
 
     def of_questions(self) -> Ledger:
         """The same for the table of verdicts: every question keeps its row, whoever else asked for that customer."""
@@ -70,17 +85,33 @@ class Ledger:
 
     def every_id(self) -> Ints:
         """All that tonight's rows of `outcomes` may be called, sorted: as asked for, and as answered."""
-        return distinct(self.customer_ids, self.answered_ids)
+        if self._is_by_id:
+            return self.customer_ids
+        return united([self.customer_ids, self.answered_ids], self.scratch)
+
+    def _sorted(self, found: Iterable[Ints]) -> Ints:
+        """Some of the customers."""
+        return column_of(found, self.scratch) if self._is_by_id else sorted_column(found, self.scratch)
+
+    @property
+    def _is_by_id(self) -> bool:
+        """Whether nobody was asked for by another identifier; who was would be the first."""
+        return not len(self.customer_ids) or bool(self.customer_ids[0] >= 0)
 
     @cached_property
     def dropped_records(self) -> Ints:
         """The answers whose rows are in no table of customers, sorted."""
+        if not len(self.shadowed_records):
+            return self.stale_records
         return distinct(self.stale_records, self.shadowed_records)
 
     def partial_once(self) -> Ints:
         """The IDs with a partial answer that were not asked once more yet, sorted."""
-        found: Ints = self.customer_ids[(self.outcomes == Outcome.PARTIAL) & (self.verdicts == 1)]
-        return found
+        found = (
+            self.customer_ids[one][(self.outcomes[one] == Outcome.PARTIAL) & (self.verdicts[one] == 1)]
+            for one in slices(len(self.customer_ids))
+        )
+        return column_of(found, self.scratch)
 
     def done(self, fresh_after: int, fresh_before: int | None = None) -> Ints:
         """The IDs that need no new call: a final verdict, not older than `fresh_after` (µs since 1970).
@@ -88,11 +119,15 @@ class Ledger:
         Nor from later than `fresh_before`: a clock was wrong then, and nobody knows how old that answer is.
         """
         final = [int(outcome) for outcome in Outcome if outcome.is_final]
-        is_fresh = self.fetched_at >= fresh_after
-        if fresh_before is not None:
-            is_fresh &= self.fetched_at <= fresh_before
-        found: Ints = self.customer_ids[np.isin(self.outcomes, final) & is_fresh]
-        return found
+        latest = np.iinfo(np.int64).max if fresh_before is None else fresh_before
+
+        def pieces() -> Iterator[Ints]:
+            for one in slices(len(self.customer_ids)):
+                times = self.fetched_at[one]
+                is_fresh = (times >= fresh_after) & (times <= latest)
+                yield self.customer_ids[one][np.isin(self.outcomes[one], final) & is_fresh]
+
+        return column_of(pieces(), self.scratch)
 
 
 def chunks_without_parts(journal: Path, parts: Path) -> list[Path]:
@@ -108,39 +143,96 @@ def calls_parts(parts: Path) -> list[Path]:
 
 def read_ledger(parts: Path) -> Ledger:
     """Read the night's calls. Raises StorageError."""
-    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "status", RECORD])
-    if (
-        len(calls["customer_id"]) and calls["customer_id"].min() < 0
-    ):  # somebody was asked for otherwise than by ID
-        calls |= _read_calls(parts, ["other_id"])
-    throttled = int(np.count_nonzero(calls.pop("status") == 429))
-    is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
-    asked_in_vain = distinct(calls["customer_id"][calls["outcome"] == Outcome.RETRIED])
-    records = len(is_verdict)
-    pages = int(np.count_nonzero(calls["outcome"] == Outcome.PAGE))
-    if not is_verdict.all():
-        calls = {name: calls.pop(name)[is_verdict] for name in list(calls)}  # one column twice at a time
-    groups = group_by_id(calls["customer_id"])
-    last = groups.last_that_counts(calls["outcome"] != Outcome.FAILED)
-    ids = calls["customer_id"][last]
-    asked = len(ids) + len(without(asked_in_vain, ids))
+    scratch = scratch_in(parts)
+    calls, reading = Sorter(_CALL, scratch), _Reading(scratch)
+    records = pages = throttled = 0
+    for batch in batches_of(calls_parts(parts), [*_CALL, "status"]):
+        throttled += int(np.count_nonzero(batch.pop("status") == 429))
+        is_page = batch["outcome"] == Outcome.PAGE
+        records += len(is_page)
+        pages += int(np.count_nonzero(is_page))
+        calls.add(**{name: values[~is_page] for name, values in batch.items()})
+    asked = sum(map(reading.add, calls.slices()))
     return Ledger(
-        customer_ids=ids,
-        outcomes=calls["outcome"][last],
-        fetched_at=calls["fetched_at"][last],
-        verdicts=groups.sizes(),
-        stale_records=np.sort(np.delete(calls[RECORD], last)),
+        **reading.finished(),
         calls=records,
         repeated=records - pages - asked,
         throttled=throttled,
         records=records,
-        **_answered(
-            ids,
-            calls["outcome"][last],
-            calls.get("other_id", calls["customer_id"])[last],
-            calls[RECORD][last],
-        ),
+        scratch=scratch,
     )
+
+
+_CALL: dict[str, npt.DTypeLike] = {
+    "customer_id": np.int64,
+    "fetched_at": np.int64,
+    "outcome": np.int8,
+    RECORD: np.int64,
+    "other_id": np.int64,
+}
+
+
+class _Reading:
+    """The ledger's columns under way, made of calls that are brought together by ID."""
+
+    def __init__(self, scratch: Path | None) -> None:
+        self._scratch = scratch
+        self._customer_ids = Column(np.int64, scratch)
+        self._outcomes = Column(np.int8, scratch)
+        self._fetched_at = Column(np.int64, scratch)
+        self._verdicts = Column(np.int32, scratch)
+        self._stale = Sorter({RECORD: np.int64}, scratch)
+        self._answered_ids: Column | None = None  # where others than the IDs asked for
+        self._answers = Sorter({"customer_id": np.int64, RECORD: np.int64, "has_data": np.bool_}, scratch)
+
+    def add(self, rows: Rows) -> int:
+        """The next IDs' calls; gives how many IDs they are, those without a verdict among them."""
+        asked = np.count_nonzero(np.diff(rows["customer_id"])) + 1 if len(rows) else 0
+        given = rows[rows["outcome"] != Outcome.RETRIED]
+        groups = group_by_id(given["customer_id"])
+        last = groups.last_that_counts(given["outcome"] != Outcome.FAILED)
+        counts = given[last]
+        self._customer_ids.add(counts["customer_id"])
+        self._outcomes.add(counts["outcome"])
+        self._fetched_at.add(counts["fetched_at"])
+        self._verdicts.add(groups.sizes())
+        self._stale.add(**{RECORD: np.delete(given[RECORD], last)})
+        self._add_answers(counts)
+        return int(asked)
+
+    def _add_answers(self, counts: Rows) -> None:
+        """Whose body each ID brought. IDs are sorted: the keys of other identifiers would be the first."""
+        asked = counts["customer_id"]
+        if self._answered_ids is None:
+            if not len(asked) or asked[0] >= 0:
+                return
+            self._answered_ids = Column(np.int64, self._scratch)
+        has_data = np.isin(counts["outcome"], [int(one) for one in Outcome if one.has_data])
+        answered = np.where(has_data & (asked < 0), counts["other_id"], asked)
+        self._answered_ids.add(answered)
+        self._answers.add(customer_id=answered, has_data=has_data, **{RECORD: counts[RECORD]})
+
+    def finished(self) -> dict[str, Ints]:
+        customer_ids = self._customer_ids.finished()
+        answered = customer_ids if self._answered_ids is None else self._answered_ids.finished()
+        return {
+            "customer_ids": customer_ids,
+            "outcomes": self._outcomes.finished(),
+            "fetched_at": self._fetched_at.finished(),
+            "verdicts": self._verdicts.finished(),
+            "stale_records": sorted_column((rows[RECORD] for rows in self._stale.slices()), self._scratch),
+            "answered_ids": answered,
+            "shadowed_records": sorted_column(map(_shadowed, self._answers.slices()), self._scratch),
+        }
+
+
+def _shadowed(answers: Rows) -> Ints:
+    """Of two identifiers of one customer the later answer counts; these are the others."""
+    ordered = answers[np.lexsort((answers[RECORD], answers["customer_id"]))]
+    ids = ordered["customer_id"]
+    is_shadowed = np.append(ids[1:] == ids[:-1], False)[: len(ids)]
+    found: Ints = ordered[RECORD][is_shadowed & ordered["has_data"]]
+    return found
 
 
 @dataclass(frozen=True)
@@ -172,18 +264,6 @@ def group_by_id(ids: Ints) -> Groups:
     return Groups(order, np.flatnonzero(is_first))
 
 
-def _answered(asked: Ints, verdicts: Ints, others: Ints, records: Ints) -> dict[str, Ints]:
-    """Whose body each ID brought; of two identifiers of one customer the later answer counts."""
-    if not len(asked) or asked[0] >= 0:  # sorted: nobody was asked for by another identifier
-        return {"answered_ids": asked, "shadowed_records": np.empty(0, np.int64)}
-    has_data = np.isin(verdicts, [int(one) for one in Outcome if one.has_data])
-    answered = np.where(has_data & (asked < 0), others, asked)
-    by_customer = np.lexsort((records, answered))
-    is_shadowed = np.append(answered[by_customer][1:] == answered[by_customer][:-1], False)
-    shadowed = by_customer[is_shadowed]
-    return {"answered_ids": answered, "shadowed_records": np.sort(records[shadowed[has_data[shadowed]]])}
-
-
 @dataclass(frozen=True)
 class Verdicts:
     """Every verdict of a night, in the order of the journal, and what its body said."""
@@ -194,17 +274,38 @@ class Verdicts:
     body_hashes: Ints  # uint64, 0: no body
     next_dates: Ints  # int32, days since 1970, 0: none
 
-    def only(self, wanted: Ints) -> Verdicts:
-        """Those where `wanted` is true."""
-        columns = (self.customer_ids, self.fetched_at, self.outcomes, self.body_hashes, self.next_dates)
-        return Verdicts(*(column[wanted] for column in columns))
+    @classmethod
+    def of(cls, pieces: Iterable[Verdicts], scratch: Path | None) -> Verdicts:
+        """One after the other, in files in `scratch` if they are many. Raises StorageError."""
+        columns = [Column(dtype, scratch) for dtype in (np.int64, np.int64, np.int8, np.uint64, np.int32)]
+        for piece in pieces:
+            for column, more in zip(columns, piece.columns, strict=True):
+                column.add(more)
+        return cls(*(column.finished() for column in columns))
+
+    @property
+    def columns(self) -> tuple[Ints, ...]:
+        """All of them."""
+        return self.customer_ids, self.fetched_at, self.outcomes, self.body_hashes, self.next_dates
+
+    def only(self, wanted: Ints | slice) -> Verdicts:
+        """Those where `wanted` is true, or that are in it."""
+        return Verdicts(*(column[wanted] for column in self.columns))
 
 
 def read_verdicts(parts: Path) -> tuple[Verdicts, int]:
     """The night's verdicts, and how many records its journal has. Raises StorageError."""
-    calls = _read_calls(parts, ["customer_id", "fetched_at", "outcome", "body_hash", "next_date"])
-    is_verdict = ~np.isin(calls["outcome"], [int(one) for one in NO_VERDICTS])
-    return Verdicts(*(calls.pop(name)[is_verdict] for name in list(calls))), len(is_verdict)
+    records = 0
+
+    def pieces() -> Iterator[Verdicts]:
+        nonlocal records
+        columns = ["customer_id", "fetched_at", "outcome", "body_hash", "next_date"]
+        for batch in batches_of(calls_parts(parts), columns):
+            is_verdict = ~np.isin(batch["outcome"], [int(one) for one in NO_VERDICTS])
+            records += len(is_verdict)
+            yield Verdicts(*batch.values()).only(is_verdict)
+
+    return Verdicts.of(pieces(), scratch_in(parts)), records
 
 
 def call_times_since(parts: Path, since: int) -> Ints:
@@ -246,13 +347,26 @@ def read_columns(paths: list[Path], columns: list[str]) -> dict[str, Ints]:
 
     Raises StorageError.
     """
-    dtypes = {name: CALLS_SCHEMA.field(name).type.to_pandas_dtype() for name in columns}
-    found: dict[str, list[Ints]] = {name: [np.empty(0, dtype)] for name, dtype in dtypes.items()}
+    found: dict[str, list[Ints]] = {name: [np.empty(0, _dtype_of(name))] for name in columns}
+    for batch in batches_of(paths, columns):
+        for name, values in batch.items():
+            found[name].append(values)
+    return {name: np.concatenate(found.pop(name)) for name in columns}
+
+
+def batches_of(paths: Iterable[Path], columns: list[str]) -> Iterator[dict[str, Ints]]:
+    """The same, some calls at a time."""
     for path in paths:
         for batch in read_part(path, columns):
-            for name, dtype in dtypes.items():
-                is_there = name in batch.schema.names
-                found[name].append(
-                    batch.column(name).to_numpy() if is_there else np.zeros(batch.num_rows, dtype)
-                )
-    return {name: np.concatenate(found.pop(name)) for name in columns}
+            there = batch.schema.names
+            yield {
+                name: batch.column(name).to_numpy()
+                if name in there
+                else np.zeros(batch.num_rows, _dtype_of(name))
+                for name in columns
+            }
+
+
+def _dtype_of(column: str) -> npt.DTypeLike:
+    found: npt.DTypeLike = CALLS_SCHEMA.field(column).type.to_pandas_dtype()
+    return found

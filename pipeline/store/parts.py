@@ -98,9 +98,14 @@ class PartWriter:
 
 def write_part(path: Path, rows: pa.Table) -> None:
     """Some rows as a part; the file appears whole or not at all. Raises StorageError."""
+    write_batches(path, rows.to_batches(max_chunksize=BATCH_ROWS))
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """The same of rows that are never all there."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         writer = PartWriter(file)
-        for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+        for batch in batches:
             writer.write(batch)
         writer.end()
 

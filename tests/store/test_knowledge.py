@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.outcome import Outcome
+from pipeline.store import columns
 from pipeline.store.knowledge import (
     DTYPES,
     Knowledge,
@@ -30,8 +31,7 @@ Verdict = tuple[int, int, Outcome, int, int]
 
 
 def verdicts_of(rows: list[Verdict]) -> Verdicts:
-    columns = list(zip(*rows, strict=True)) or [()] * 5
-    ids, seconds, outcomes, hashes, dates = columns
+    ids, seconds, outcomes, hashes, dates = list(zip(*rows, strict=True)) or [()] * 5
     return Verdicts(
         np.array(ids, np.int64),
         np.array(seconds, np.int64) * 1_000_000 + 999_999,
@@ -42,8 +42,8 @@ def verdicts_of(rows: list[Verdict]) -> Verdicts:
 
 
 def rows_of(knowledge: Knowledge) -> dict[int, list[int]]:
-    columns = [getattr(knowledge, name).tolist() for name in DTYPES]
-    return {row[0]: list(row[1:]) for row in zip(*columns, strict=True)}
+    told = [getattr(knowledge, name).tolist() for name in DTYPES]
+    return {row[0]: list(row[1:]) for row in zip(*told, strict=True)}
 
 
 def some_knowledge(count: int = 1000) -> Knowledge:
@@ -167,13 +167,18 @@ WITHOUT = st.tuples(
     nights=st.lists(st.lists(WITH_BODY | WITHOUT, max_size=12), max_size=5),
     at_once=st.sampled_from([1, 3, 1_000]),
 )
-def test_any_nights_give_the_plain_answer(nights: list[list[Verdict]], at_once: int) -> None:
+def test_any_nights_give_the_plain_answer(
+    tmp_path_factory: pytest.TempPathFactory, nights: list[list[Verdict]], at_once: int
+) -> None:
     """Whatever came, in any order of times, and however many are worked on at once: as a loop over calls has it."""
+    scratch = tmp_path_factory.mktemp("scratch")
     knowledge, plain = nothing_known(), dict[int, Plain]()
     for night in nights:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pipeline.store.knowledge.SLICE", at_once)
-            knowledge = apply(knowledge, verdicts_of(night))
+            for name in ("SHORT", "RUN_ROWS", "SLICE", "_FEWEST_ROWS"):
+                patch.setattr(columns, name, at_once)
+            knowledge = apply(knowledge, verdicts_of(night), scratch)
         for one in {row[0] for row in night}:
             plain.setdefault(one, Plain()).night([row for row in night if row[0] == one])
     assert rows_of(knowledge) == {one: found.row() for one, found in plain.items()}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StorageError
 from pipeline.outcome import Outcome
+from pipeline.store import columns
 from pipeline.store.ledger import (
     CALLS,
     CALLS_SCHEMA,
@@ -27,13 +28,25 @@ Call = tuple[int, Outcome]
 def write_calls(
     parts: Path, chunk: int, calls: list[Call], status: int = 200, fetched_at: int = 1000
 ) -> None:
-    """A chunk's list of calls; the n-th was answered at `fetched_at` + n."""
+    """A chunk's list of calls, the n-th answered at `fetched_at` + n; a negative ID stands for a customer below 3."""
     rows = [
-        (customer_id, fetched_at + at, int(outcome), status, 0, 5, 10, 0, chunk << RECORD_BITS | at, 0, 0)
+        (
+            customer_id,
+            fetched_at + at,
+            int(outcome),
+            status,
+            0,
+            5,
+            10,
+            customer_id % 3 if customer_id < 0 else 0,
+            chunk << RECORD_BITS | at,
+            0,
+            0,
+        )
         for at, (customer_id, outcome) in enumerate(calls)
     ]
-    columns = list(zip(*rows, strict=True)) or [()] * len(CALLS_SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, CALLS_SCHEMA, strict=True)]
+    filled = list(zip(*rows, strict=True)) or [()] * len(CALLS_SCHEMA)
+    arrays = [pa.array(column, field.type) for column, field in zip(filled, CALLS_SCHEMA, strict=True)]
     write_part(parts / CALLS / part_name(chunk), pa.Table.from_arrays(arrays, schema=CALLS_SCHEMA))
 
 
@@ -126,6 +139,51 @@ def test_any_calls_give_the_plain_answer(
     assert verdicts(ledger) == expected
     verdicts_given = sum(outcome is not Outcome.RETRIED for _, outcome in calls)
     assert len(ledger.stale_records) == verdicts_given - len(expected)
+
+
+@given(
+    calls=st.lists(
+        st.tuples(
+            st.integers(-6, 6), st.sampled_from([*FINAL, Outcome.FAILED, Outcome.RETRIED, Outcome.PAGE])
+        ),
+        max_size=40,
+    ),
+    cut=st.integers(0, 40),
+)
+def test_millions_of_calls_are_read_as_a_few_are(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[Call], cut: int
+) -> None:
+    """In slices of two, from runs of three in a file, mapped from three on: the same ledger, other identifiers too."""
+    parts = tmp_path_factory.mktemp("parts")
+    write_calls(parts, 0, calls[:cut])
+    write_calls(parts, 1, calls[cut:])
+    expected = told_by(read_ledger(parts))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in (("SHORT", 2), ("RUN_ROWS", 3), ("SLICE", 2), ("_FEWEST_ROWS", 1)):
+            patch.setattr(columns, name, size)
+        assert told_by(read_ledger(parts)) == expected
+
+
+def told_by(ledger: Ledger) -> list[object]:
+    """Everything that a ledger tells."""
+    found = [
+        *(ledger.customer_ids, ledger.outcomes, ledger.fetched_at, ledger.verdicts, ledger.answered_ids),
+        *(ledger.stale_records, ledger.shadowed_records, ledger.dropped_records),
+        *(ledger.every_id(), ledger.partial_once(), ledger.done(1003), ledger.done(0, 1005)),
+        *(ledger.with_outcome(Outcome.EXPORTED, Outcome.PARTIAL), ledger.keys_with_outcome(Outcome.DELETED)),
+    ]
+    sums = [ledger.calls, ledger.repeated, ledger.throttled, ledger.records]
+    return [*((str(column.dtype), column.tolist()) for column in found), *sums]
+
+
+def test_of_two_identifiers_of_a_customer_the_later_answer_counts(tmp_path: Path) -> None:
+    """The other one's rows are shadowed; both identifiers keep their verdict, and the customer is there once."""
+    write_calls(tmp_path, 0, [(-1, Outcome.EXPORTED), (-4, Outcome.EXPORTED), (-2, Outcome.ABSENT)])
+    ledger = read_ledger(tmp_path)
+    assert verdicts(ledger) == {-4: Outcome.EXPORTED, -2: Outcome.ABSENT, -1: Outcome.EXPORTED}
+    assert (ledger.answered_ids.tolist(), ledger.shadowed_records.tolist()) == ([2, -2, 2], [0])
+    assert ledger.with_outcome(Outcome.EXPORTED).tolist() == [2]
+    assert ledger.every_id().tolist() == [-4, -2, -1, 2]
 
 
 def test_chunks_without_parts_are_those_whose_list_of_calls_is_missing(tmp_path: Path) -> None:
