@@ -36,6 +36,7 @@ from pipeline.merge import (
 from pipeline.merge.changes import changes_schema
 from pipeline.merge.coding import Coding
 from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.sources import together
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import fingerprint
@@ -471,6 +472,22 @@ def test_a_row_that_a_gap_tore_does_not_replace_a_whole_one(export: Export) -> N
     merged, rows = export.merge(ledger, gaps={8088: [1, 2]}, table="customer_status")
     assert rows == [(1, "old"), (2, "torn"), (3, "new")]
     assert (merged.tonight, merged.kept, merged.dropped) == (2, 1, 1)
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 12))
+def test_few_rows_are_brought_together(sizes: list[int], wanted: int) -> None:
+    """The same rows in the same order; each batch but the last has as many as wanted, or a few more."""
+    rows = pa.table({"customer_id": pa.array(range(sum(sizes)), pa.int64())})
+    starts = [sum(sizes[:at]) for at in range(len(sizes))]
+    cut = [
+        batch
+        for start, size in zip(starts, sizes, strict=True)
+        for batch in rows.slice(start, size).to_batches()
+    ]
+    found = list(together(cut, wanted))
+    assert pa.Table.from_batches(found, rows.schema).equals(rows)
+    assert all(wanted <= batch.num_rows < wanted + 9 for batch in found[:-1])
+    assert not found or found[-1].num_rows < wanted + 9
 
 
 def test_gaps_are_read_from_the_warnings_of_answers_that_count(tmp_path: Path) -> None:

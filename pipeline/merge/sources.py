@@ -35,6 +35,27 @@ def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iter
     return _aligned((without_stale(batch, ledger) for batch in batches), schema, path)
 
 
+def together(batches: Batches, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows, so many or some more at a time: a batch costs a call for each column, however few its rows are."""
+    waiting: list[pa.RecordBatch] = []
+    waits = 0
+    for batch in batches:
+        waiting.append(batch)
+        waits += batch.num_rows
+        if waits >= rows:
+            yield _joined(waiting)
+            waiting, waits = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    joined: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
+    return joined
+
+
 def without_stale(batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
     """The rows of answers that count."""
     if not len(ledger.dropped_records):

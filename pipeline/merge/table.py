@@ -17,7 +17,7 @@ from pipeline.merge.groups import WAITING_BYTES
 from pipeline.merge.leaving import Leaves
 from pipeline.merge.rounds import in_order, rounds
 from pipeline.merge.runs import SOURCES_BYTES, SortedRows, sorted_rows
-from pipeline.merge.sources import fresh_rows, last_rows, rows_in
+from pipeline.merge.sources import fresh_rows, last_rows, rows_in, together
 from pipeline.store.ledger import Ledger
 from pipeline.store.parts import bytes_as_parquet
 from pipeline.store.snapshots import ManifestTable
@@ -167,9 +167,13 @@ def _tonights(inputs: TableInputs, ledger: Ledger, coding: Coding) -> Iterator[S
 
 def _fresh(inputs: TableInputs, ledger: Ledger) -> Iterator[pa.RecordBatch]:
     rows = rows_in(SOURCES_BYTES, inputs.schema)
-    for path in inputs.parts:
-        inputs.check_in()
-        yield from fresh_rows(path, inputs.schema, ledger, rows)
+
+    def of_parts() -> Iterator[pa.RecordBatch]:
+        for path in inputs.parts:
+            inputs.check_in()
+            yield from fresh_rows(path, inputs.schema, ledger, rows)
+
+    return together(of_parts(), rows)
 
 
 def _lasts(inputs: TableInputs, coding: Coding) -> Iterator[Rows]:
