@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,9 @@ _ACCOUNTS = frozenset({OUTCOMES, "rejects", "rejected_ids", "unknown_fields"})
 _GONE = ("absent", "deleted", "merged")
 RELEASED_BYTES = 16 << 20
 """After a table of so many bytes its memory goes back to the system; of smaller ones the next table takes it over."""
-RELEASED_ROWS = 250_000
+MOST_READERS = 2
+"""So many tables are read ahead, on as many cores."""
+RELEASED_ROWS = 100_000
 """And before a table of so many rows is read: what stays of the one before would add up."""
 
 
@@ -97,7 +102,9 @@ def measure(tonight: Tonight, min_customers: int = 0) -> Measured:
 def _read_ahead(
     tonight: Tonight, sample: Sample, *, with_before: bool
 ) -> Iterator[tuple[str, pa.Table | None, pa.Table]]:
-    """Each table's rows, before (if there were, and they are wanted) and tonight; the next while one is looked at."""
+    """Each table's rows, before (if there were, and they are wanted) and tonight; the next are read while one is
+    looked at.
+    """
 
     def read(table: str) -> tuple[str, pa.Table | None, pa.Table | None]:
         if tonight.rows.get(table, 0) >= RELEASED_ROWS:
@@ -107,13 +114,15 @@ def _read_ahead(
         before = sampled_rows(tonight.files_before(table), sample) if is_wanted else None
         return table, before, rows
 
-    with ThreadPoolExecutor(1, "sample") as reader:
-        under_way: Future[tuple[str, pa.Table | None, pa.Table | None]] | None = None
-        for name in [*tonight.tables, None]:
-            found = under_way.result() if under_way else None
-            under_way = reader.submit(read, name) if name else None
-            if found is not None and found[2] is not None:
-                yield found[0], found[1], found[2]
+    names, count = iter(tonight.tables), min(MOST_READERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(count, "sample") as readers:
+        under_way = deque(readers.submit(read, name) for name in islice(names, count))
+        while under_way:
+            table, before, rows = under_way.popleft().result()
+            under_way.extend(readers.submit(read, name) for name in islice(names, 1))
+            if rows is not None:
+                yield table, before, rows
+                del before, rows
 
 
 def _begin(tonight: Tonight, new: pa.Table, old: pa.Table | None) -> tuple[Measurements, Ints]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.checks.sample import (
     ROWS_EACH,
     WINDOW_CUSTOMERS,
     WINDOWS,
+    Sample,
     choose,
     first_rows,
     ids_of,
@@ -31,6 +33,30 @@ def test_few_customers_are_all_looked_at(tmp_path: Path) -> None:
     found = sampled_rows(written(tmp_path, "members", members(300), group_rows=50), sample)
     assert found is not None
     assert ids_of(found).tolist() == asked.tolist()
+
+
+def test_texts_come_as_they_are_in_the_table(tmp_path: Path) -> None:
+    """Whether the file has a dictionary of them or not, in one row group or several; the schema is the table's."""
+    fields: list[pa.Field[Any]] = [
+        pa.field("customer_id", pa.int64(), nullable=False, metadata={"description": "Whose row it is."}),
+        pa.field("tier", pa.string(), metadata={"privacy": "none"}),
+        pa.field("note", pa.string()),
+    ]
+    texts: list[list[Any]] = [
+        [None if one % 5 == 0 else f"{one % few}" for one in range(9_000)] for few in (3, 9_000)
+    ]
+    rows = pa.table(
+        [pa.array(np.arange(9_000)), *(pa.array(one, pa.string()) for one in texts)],
+        schema=pa.schema(fields, {"key": '["customer_id"]'}),
+    )
+    wanted = np.arange(2_000, 7_000, 3)
+    some: Any = ["tier"]
+    for group_rows in (9_000, 2_500):
+        path = tmp_path / f"{group_rows}.parquet"
+        pq.write_table(rows, path, row_group_size=group_rows, use_dictionary=some)
+        found = sampled_rows([path], Sample(wanted, ((2_000, 7_000),)))
+        assert found is not None
+        assert found.equals(rows.take(pa.array(wanted, pa.int64())), check_metadata=True)
 
 
 def test_of_many_customers_a_bounded_number_is_looked_at_all_over_the_base() -> None:
