@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from pipeline.processes import let_go_of_code
 
@@ -46,3 +50,38 @@ def test_what_was_written_to_stays(tmp_path: Path) -> None:
     )
     let_go_of_code(maps)
     assert (array == np.arange(1 << 16)).all()
+
+
+ARENAS = """
+import ctypes, sys
+from threading import Barrier, Thread
+from pipeline.processes import share_one_arena
+
+if sys.argv[1] == "shared":
+    share_one_arena()
+libc, at_once = ctypes.CDLL(None), Barrier(4)
+libc.malloc.restype = ctypes.c_void_p
+
+def take() -> None:
+    at_once.wait()
+    assert libc.malloc(ctypes.c_size_t(1000))
+
+threads = [Thread(target=take) for _ in range(4)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w")))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no arenas")
+def test_threads_take_their_memory_from_one_place() -> None:
+    """As glibc itself tells; without our asking for it, each thread has an arena of its own."""
+
+    def arenas(how: str) -> int:
+        told = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, check=True, text=True)
+        return told.stdout.count("<heap nr=")
+
+    assert arenas("shared") == 1
+    assert arenas("as it is") > 1
