@@ -9,7 +9,8 @@ import msgspec
 
 from pipeline import __version__
 from pipeline.errors import StorageError
-from pipeline.normalize.chunk import ChunkNormalizer, normalize_chunk
+from pipeline.normalize.chunk import ChunkNormalizer, name_parts, read_in
+from pipeline.normalize.parts import PartFiles
 from pipeline.outcome import NO_VERDICTS, Outcome
 from pipeline.store.atomic import write_atomically
 from pipeline.store.journal import Record, chunk_number, read_chunk
@@ -70,14 +71,18 @@ def by_call(answers: Iterable[SetAside]) -> Aside:
 
 def normalize_chunk_without(chunk: Path, normalizer: ChunkNormalizer, aside: Aside) -> None:
     """Make the parts of a sealed chunk. Raises StorageError, JournalError."""
+    name_parts(read_in_without(chunk, normalizer, aside))
+
+
+def read_in_without(chunk: Path, normalizer: ChunkNormalizer, aside: Aside) -> PartFiles:
+    """The parts of a sealed chunk, whole but for their names. Raises StorageError, JournalError."""
     for old in chunk_parts(normalizer.parts, chunk=chunk_number(chunk)):
         old.unlink()  # a table may have had rows only of an answer that is set aside now
     if not aside:
-        normalize_chunk(chunk, normalizer)
-        return
+        return read_in(chunk, normalizer)
     for records in by_answer(chunk):
         add_all(normalizer, records, aside, chunk_number(chunk))
-    normalizer.write(chunk_number(chunk))
+    return normalizer.end(chunk_number(chunk))
 
 
 def by_answer(chunk: Path) -> Iterator[list[Record]]:

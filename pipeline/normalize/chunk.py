@@ -122,8 +122,13 @@ class ChunkNormalizer:
 
     def write(self, chunk: int) -> None:
         """End the chunk's parts. Written twice, they replace themselves."""
-        self._put_down(chunk).finish(last=CALLS)
+        name_parts(self.end(chunk))
+
+    def end(self, chunk: int) -> PartFiles:
+        """The chunk's parts, whole but for their names (`name_parts`). Then the next chunk may come."""
+        files = self._put_down(chunk)
         self._start()
+        return files
 
     def _put_down_if_full(self, chunk: int) -> None:
         if self._answers.count >= GROUP_RECORDS or self._answers.body_bytes >= GROUP_BYTES:
@@ -151,13 +156,23 @@ class ChunkNormalizer:
         yield CALLS, [told]
 
 
+def name_parts(files: PartFiles) -> None:
+    """Give a chunk's parts their names, durably."""
+    files.finish(last=CALLS)
+
+
 def normalize_chunk(path: Path, normalizer: ChunkNormalizer) -> None:
     """Make the parts of a sealed chunk."""
+    name_parts(read_in(path, normalizer))
+
+
+def read_in(path: Path, normalizer: ChunkNormalizer) -> PartFiles:
+    """The parts of a sealed chunk, whole but for their names."""
     chunk = chunk_number(path)
     for frame in read_record_frames(path):
         with damage_told(path, frame):
             normalizer.add_frame(frame.payload, chunk)
-    normalizer.write(chunk)
+    return normalizer.end(chunk)
 
 
 def _rejects_part(rejects: list[Reject], night: date) -> pa.RecordBatch:

@@ -13,14 +13,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from pipeline.errors import ExportError
-from pipeline.normalize.aside import Aside, by_call, normalize_chunk_without, read_set_aside
-from pipeline.normalize.chunk import ChunkNormalizer
+from pipeline.normalize.aside import Aside, by_call, read_in_without, read_set_aside
+from pipeline.normalize.chunk import ChunkNormalizer, name_parts
 from pipeline.normalize.scribe import Job, die_with_parent
 from pipeline.normalize.words import error_message
 from pipeline.processes import usable_cores
@@ -62,12 +63,23 @@ class _Work:
     def do(self) -> None:
         """Chunk after chunk, until none is left. What cannot be written ends the work of all."""
         try:
-            for chunk in self._taken():
-                normalize_chunk_without(chunk, self._normalizer, self._aside)
+            self._normalize()
         except ExportError as exc:
             _say(self._sock, exc)
             for _ in self._taken():
                 pass
+
+    def _normalize(self) -> None:
+        """While a chunk's parts are synced, which keeps no core busy, the next one is begun."""
+        with ThreadPoolExecutor(1) as beside:
+            naming: Future[None] | None = None
+            for chunk in self._taken():
+                files = read_in_without(chunk, self._normalizer, self._aside)
+                if naming is not None:
+                    naming.result()
+                naming = beside.submit(name_parts, files)
+            if naming is not None:
+                naming.result()
 
     def _taken(self) -> Iterator[Path]:
         """A read of so few bytes is never shared between two."""
