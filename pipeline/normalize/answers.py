@@ -83,7 +83,7 @@ class Answers:
     @property
     def learned(self) -> frozenset[tuple[str, str]]:
         """The keys that no declaration names and many answers had; `learn` takes them."""
-        return self._made.learned if self._made else frozenset()
+        return frozenset() if self._made is None else self._made.learned
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Be told what another normalizer has learned."""
@@ -93,7 +93,8 @@ class Answers:
     @property
     def _by_hand(self) -> Collector:
         """Beside a kernel made only when the first answer is not for it: that takes as long as 1,500 answers."""
-        self._made = self._made or Collector(*self._declared)
+        if self._made is None:
+            self._made = Collector(*self._declared)
         return self._made
 
     def add(self, customer_id: int, body: bytes, pages: Sequence[bytes], fetched_at: int, number: int) -> int:
@@ -152,7 +153,7 @@ class Answers:
     def drain(self) -> Gathered:
         """What was taken so far; then start afresh. Its batches are good until the next answer comes."""
         gathered, self._gathered = self._gathered, Gathered()
-        if self._made:
+        if self._made is not None:
             gathered.take(self._made.drain())
         if self._kernel:
             gathered.take(self._kernel.drain())

@@ -189,18 +189,18 @@ def _rejects_part(rejects: list[Reject], night: date) -> pa.RecordBatch:
 
 def _unknown_part(unknown: dict[tuple[str, str], UnknownField]) -> pa.RecordBatch:
     """One row per occurrence: whoever sums them leaves out the answers that a later one replaced."""
-    rows = [
-        (path, kind, field.table, customer_id, record)
-        for (path, kind), field in unknown.items()
-        for customer_id, record in field.seen
-    ]
-    rows.sort(key=lambda row: (row[-1], *row[:2]))
-    return pa.RecordBatch.from_arrays(_columns(rows, UNKNOWN_PART_SCHEMA), schema=UNKNOWN_PART_SCHEMA)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> list[pa.Array[Any]]:
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    keys = sorted(unknown)
+    fields = [unknown[key] for key in keys]
+    seen = np.array([one for field in fields for one in field.seen], np.int64)
+    which = np.repeat(np.arange(len(keys)), [len(field.seen) for field in fields])
+    order = np.lexsort((which, seen[:, 1]))  # by record; of one record, by path and type
+    at: Any = pa.array(which[order])
+    told = zip(
+        *((path, kind, field.table) for (path, kind), field in zip(keys, fields, strict=True)), strict=True
+    )
+    columns = [pa.array(texts, pa.string()).take(at) for texts in told]
+    columns += [pa.array(seen[order, place]) for place in (0, 1)]
+    return pa.RecordBatch.from_arrays(columns, schema=UNKNOWN_PART_SCHEMA)
 
 
 def _instants(micros: Sequence[int]) -> pa.Array[Any]:

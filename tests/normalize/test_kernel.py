@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bench.bodies import body_of, ids, templates
 from pipeline.blocks import TABLES
 from pipeline.blocks.base import Table, integer, json_text, local_time, text
-from pipeline.blocks.collect import Options
+from pipeline.blocks.collect import LESSON, Options
 from pipeline.jsontext import Json, JsonFloat, dump
 from pipeline.normalize.answers import Answers, Gathered
 from pipeline.normalize.kernel.collecting import KernelCollector
@@ -342,6 +342,23 @@ def test_halves_go_to_the_even_one(sign: str, zeros: int) -> None:
         for dropped in ("5", "50", "49999999999999", "50000000001", "1", "9" * 20):
             found.append(leaf(sign + kept + "0" * zeros + dropped))
     both_ways(found)
+
+
+def test_the_way_by_hand_is_made_once_and_learns() -> None:
+    """When the first answer wants it, not before; it stays, with what it has learned of answers before."""
+    answers = Answers(TABLES, OPTIONS)
+    answers.add(1, BODY, (), 1, 1)
+    answers.drain()
+    assert answers._made is None
+    assert answers.learned == frozenset()
+    for number in range(2 * LESSON):
+        answers.add(1, b'{"id":1,"profiles":[{"new":1}],"loyaltyInfo":{"a":1,"a":2}}', (), 1, number)
+        answers.drain()
+    made = answers._by_hand
+    assert ("profiles[]", "new") in answers.learned
+    other = Answers(TABLES, OPTIONS)
+    other.learn(answers.learned)
+    assert other.learned == answers.learned == made.learned
 
 
 def test_batches_outlive_the_collector() -> None:

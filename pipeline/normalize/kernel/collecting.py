@@ -120,7 +120,7 @@ class KernelCollector:
         """Type what was gathered and start afresh. The batches are good until the next answer comes: they lie in the
         kernel's own memory."""
         told = np.concatenate(self._abouts)
-        self._answers, answers = [About(*row) for row in told.tolist()], told.T.copy()
+        self._answers, answers = list(map(About._make, told.tolist())), told.T.copy()
         odd = self._odd_cells()
         batches = {}
         for number, state in enumerate(self._states):
