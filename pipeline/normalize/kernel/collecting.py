@@ -158,7 +158,7 @@ class KernelCollector:
         told = (ctypes.c_int64 * (1 + 4 * len(state.columns)))()
         self._library.kernel_buffers(self._kernel, number, told)
         nth = np.frombuffer(ctypes.string_at(told[0], rows * 4), np.int32)
-        customer_ids, fetched_at, records = answers[:, nth]
+        customer_ids, fetched_at, records = (column.take(nth) for column in answers)
         arrays: list[pa.Array[Any]] = [pa.array(customer_ids)]
         for place, wide in enumerate(state.columns):
             array = self._array(_type_of(wide), rows, *told[1 + 4 * place : 5 + 4 * place])
