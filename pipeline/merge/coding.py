@@ -126,8 +126,9 @@ class Coding:
         """Write values of all columns into the records; gives what lies beside."""
         found = {}
         for column, values in zip(self.columns, arrays, strict=True):
-            beside = column.code(values, records)
-            if beside is not None:
+            if values.null_count == len(values):
+                column.leave_empty(records)
+            elif (beside := column.code(values, records)) is not None:
                 found[column.name] = beside
         return found
 
@@ -155,8 +156,15 @@ class Column:
         self.name: str = field.name
         self.kind: Any = field.type
 
+    def leave_empty(self, records: npt.NDArray[Any]) -> None:
+        """Write null into all records."""
+        if self.dtype:
+            records[self.name] = self.nothing
+
     def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        """Write the values into the records; gives those that have no place there, with null for the others."""
+        """Write values, not all of them null, into the records; gives those that have no place there, with null for
+        the others.
+        """
         del records
         return values
 
@@ -180,9 +188,6 @@ class Numbers(Column):
 
     def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
         into = records[self.name]
-        if values.null_count == len(values):
-            into[:] = self.nothing
-            return None
         integers = values.view(self.integer)
         filled = integers.fill_null(self.nothing) if values.null_count else integers
         into[:] = numbers = filled.to_numpy()
@@ -209,9 +214,6 @@ class Amounts(Numbers):
 
     def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
         into = records[self.name]
-        if values.null_count == len(values):
-            into[:] = self.nothing
-            return None
         halves: Any = np.frombuffer(values.buffers()[1], np.int64).reshape(-1, 2)
         low, high = halves[values.offset : values.offset + len(values)].T
         is_odd = (high != low >> 63) | (low == self.nothing)
@@ -264,9 +266,9 @@ class Texts(Column):
 
     def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
         into = records[self.name]
-        if values.null_count == len(values) or self._is_closed:
-            into[:] = self.nothing
-            return values if values.null_count < len(values) else None
+        if self._is_closed:
+            self.leave_empty(records)
+            return values
         encoded: Any = values.dictionary_encode()
         distinct = encoded.dictionary
         if not self._numbers and len(distinct) > max(_FEW_WORDS, len(values) // 3):

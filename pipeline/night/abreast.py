@@ -23,7 +23,7 @@ this is too little is done alone.
 """
 LANES = 2
 """So many threads at the most: more would wait for Python's lock, and for memory."""
-MOST_SORTED = 2
+MOST_SORTED = 3
 """So many sorted tables may wait to be written: their runs take room on the disk."""
 
 CheckIn = Callable[[], None]
