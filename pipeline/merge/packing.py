@@ -133,8 +133,15 @@ class _Waiting:
         self.share = len(values.unique()) / max(1, len(codes))
 
     def pack(self) -> int:
-        """Take less memory for what came since the last time, where that is possible; gives how many bytes it is."""
-        new, self._counted = self._pieces[self._counted :], len(self._pieces)
+        """Take less memory for what came since the last time, where that is possible; gives how many bytes it is.
+
+        At the least in one piece: small ones of all columns lie mixed, and each column that goes would leave holes in
+        which nothing else has room.
+        """
+        new = self._pieces[self._counted :]
+        if new:
+            self._pieces[self._counted :] = [self._joined(new)]
+            self._counted = len(self._pieces)
         return sum(codes.nbytes + (0 if beside is None else beside.nbytes) for codes, beside in new)
 
     def values(self) -> Any:
@@ -243,22 +250,23 @@ class _WaitingTexts(_Waiting):
     def _written(self, pieces: Iterator[Piece]) -> Any:
         if not self._is_packed:
             return super()._written(pieces)
-        together = list(pieces)
-        if any(beside is not None for _, beside in together):
-            lots = list(_encoded(self._column.plain(*self._joined(together)), self.kind))
-            return pa.chunked_array(lots, self.kind)
-        indices, words = _by_appearance([codes for codes, _ in together], self._column.nothing)
-        numbers = as_array(pa.uint16(), indices, self._column.nothing)
-        return pa.DictionaryArray.from_arrays(numbers, self._column.words.take(pa.array(words)))
+        lots = list(self._lots(pieces))
+        if any(beside is not None for _, beside in lots):
+            encoded = list(_encoded(self._column.plain(*self._joined(lots)), self.kind))
+            return pa.chunked_array(encoded, self.kind)
+        nothing = self._column.nothing
+        indices, order = _by_appearance([codes for codes, _ in lots], nothing)
+        words = self._column.words.take(pa.array(order))
+        numbers = (as_array(pa.uint16(), one, nothing) for one in indices)
+        return pa.chunked_array([pa.DictionaryArray.from_arrays(one, words) for one in numbers], self.kind)
 
 
-def _by_appearance(pieces: list[Codes], nothing: int) -> tuple[Codes, Codes]:
+def _by_appearance(lots: list[Codes], nothing: int) -> tuple[list[Codes], Codes]:
     """The codes anew, numbered in the order of their first places, and which they are."""
     numbers = np.full(nothing + 1, nothing, np.uint16)
-    indices: list[Codes] = [np.zeros(0, np.uint16)]
     words: list[Codes] = [np.zeros(0, np.uint16)]
     count = 0
-    for codes in pieces:
+    for at, codes in enumerate(lots):
         found = numbers.take(codes)
         new = codes[(found == nothing) & (codes != nothing)]
         if len(new):
@@ -267,8 +275,8 @@ def _by_appearance(pieces: list[Codes], nothing: int) -> tuple[Codes, Codes]:
             numbers[words[-1]] = np.arange(count, count + len(distinct))
             count += len(distinct)
             found = numbers.take(codes)
-        indices.append(found)
-    return np.concatenate(indices), np.concatenate(words)
+        lots[at] = found
+    return lots, np.concatenate(words)
 
 
 def _encoded(texts: Any, kind: Any) -> Iterator[Any]:
