@@ -25,7 +25,14 @@ import yaml
 from bench.tables import BENCH, machine, markdown
 from pipeline.config import LimitConfig, OutputConfig, QuotaConfig, WorkConfig
 from pipeline.night.learned import learn
-from pipeline.plan import Learned, Plan, make_plan
+from pipeline.plan import (
+    MEMORY_BYTES_PER_ID,
+    ROW_GROUP_BYTES_PER_ID,
+    ROW_GROUPS_BYTES,
+    Learned,
+    Plan,
+    make_plan,
+)
 from pipeline.plan.allowance import Allowance
 from pipeline.sandbox import known_ids
 from pipeline.store.ledger import calls_parts
@@ -180,8 +187,9 @@ def tables(found: Measured) -> str:
 
 ABOUT = """Nights of {fewer:,} and {ids:,} customers against the sandbox, all tables, measured; then the arithmetic of
 `plan` for other sizes: {calls:.3f} calls an ID, {nights} nights of `work` and {snapshots} snapshots kept beside
-tonight's, {memory:,.0f} MB for both processes and 100 bytes for each ID. Your own answers may be larger or smaller:
-after the first nights `plan` and `doctor` go by what those took.
+tonight's, {memory:,.0f} MB for both processes, {few:,.0f} bytes more for each ID until that is {most:,.0f} MB, and
+{each:,.0f} for each, however many. Your own answers may be larger or smaller: after
+the first nights `plan` and `doctor` go by what those took.
 """
 
 
@@ -196,6 +204,9 @@ def main() -> None:
         nights=WorkConfig().keep_nights,
         snapshots=OutputConfig().keep_snapshots,
         memory=found.learned.memory_bytes / 1e6,
+        few=ROW_GROUP_BYTES_PER_ID,
+        most=ROW_GROUPS_BYTES / 1e6,
+        each=MEMORY_BYTES_PER_ID,
     )
     made = tables(found)
     sys.stdout.write(f"{about}\n{made}")

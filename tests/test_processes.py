@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.processes import let_go_of_code
+from pipeline.processes import LARGE_BYTES, let_go_of_code
 
 
 def resident_files() -> int:
@@ -85,3 +85,39 @@ def test_threads_take_their_memory_from_one_place() -> None:
 
     assert arenas("shared") == 1
     assert arenas("as it is") > 1
+
+
+GAPS = """
+import ctypes, sys
+from pathlib import Path
+from pipeline.processes import LARGE_BYTES, map_large_pieces
+
+if sys.argv[1] == "mapped":
+    map_large_pieces()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free(ctypes.c_void_p(libc.malloc(ctypes.c_size_t(30 << 20))))  # glibc takes pieces of any size for usual then
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+for _ in range(40):
+    large = libc.malloc(ctypes.c_size_t(2 * LARGE_BYTES))
+    ctypes.memset(ctypes.c_void_p(large), 1, 2 * LARGE_BYTES)
+    small = libc.malloc(ctypes.c_size_t(1000))  # stays
+    libc.free(ctypes.c_void_p(large))
+    libc.malloc(ctypes.c_size_t(1000))
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other ways")
+def test_small_pieces_that_stay_keep_no_large_ones() -> None:
+    """Each large piece is followed by small ones that stay, and freed: the memory goes back to the system."""
+
+    def kept(how: str) -> int:
+        told = subprocess.run([sys.executable, "-c", GAPS, how], capture_output=True, check=True, text=True)
+        return int(told.stdout)
+
+    assert kept("mapped") < LARGE_BYTES < kept("as it is")

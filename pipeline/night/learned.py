@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.plan import MEMORY_BYTES_PER_ID, Learned
+from pipeline.plan import Learned, growth_bytes
 from pipeline.processes import peak_bytes
 from pipeline.store.ledger import Ledger, calls_parts
 from pipeline.store.parts import part_paths, read_part
@@ -56,5 +56,5 @@ def learn(workspace: Workspace) -> Learned:
         latency_s=sum(one.latency_us * one.calls for one in nights) / calls / 1e6,
         night_bytes_per_id=sum(one.night_bytes for one in nights) / ids,
         snapshot_bytes_per_id=last.snapshot_bytes / max(1, last.snapshot_ids),
-        memory_bytes=max(one.memory_bytes - one.snapshot_ids * MEMORY_BYTES_PER_ID for one in nights),
+        memory_bytes=max(one.memory_bytes - growth_bytes(one.snapshot_ids) for one in nights),
     )

@@ -17,6 +17,7 @@ from pipeline.night.tables import Building, Built, Sources, build_tables, drift_
 from pipeline.night.tonight import Night, Previous, Result, previous_of
 from pipeline.normalize import helper
 from pipeline.plan import Plan
+from pipeline.processes import map_large_pieces
 from pipeline.store.columns import let_go
 from pipeline.store.ledger import Ledger, read_ledger
 from pipeline.store.snapshots import Manifest, ManifestCheck, Retention
@@ -26,6 +27,7 @@ from pipeline.store.workspace import Measured
 def build_and_publish(night: Night, plan: Plan) -> Result:
     """Tables, checks, manifest, pointer, page: in this order."""
     helper.dismiss()  # the merge has its memory
+    map_large_pieces()
     night.begins("building", "building the snapshot")
     snapshots, now = night.snapshots, night.options.now()
     live, previous = snapshots.current(), previous_of(night)  # in this order: a swing in between is noticed

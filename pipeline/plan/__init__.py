@@ -20,11 +20,18 @@ class Learned:
     latency_s: float = 0.0  # 0: not known
     night_bytes_per_id: float = 4_000.0  # journal and parts of an ID asked for
     snapshot_bytes_per_id: float = 2_000.0  # of an ID in the snapshot
-    memory_bytes: float = 450e6  # of both processes at their peak, before the first ID
+    memory_bytes: float = 230e6  # of both processes at their peaks, before the first ID
 
 
-MEMORY_BYTES_PER_ID = 100.0
-"""Of the night's list, of who is done, of what is known, and of the sums at the end."""
+ROW_GROUP_BYTES_PER_ID, ROW_GROUPS_BYTES = 200.0, 80e6
+"""Until the tables' row groups are full, each ID takes so much; then all take so much together."""
+MEMORY_BYTES_PER_ID = 20.0
+"""And of the columns of IDs that a step looks at."""
+
+
+def growth_bytes(ids: int) -> float:
+    """How much more memory a night of so many IDs takes than one of none."""
+    return min(ids * ROW_GROUP_BYTES_PER_ID, ROW_GROUPS_BYTES) + ids * MEMORY_BYTES_PER_ID
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ def make_plan(
         disk_bytes=round(
             asked * learned.night_bytes_per_id + max(ids, known) * learned.snapshot_bytes_per_id
         ),
-        memory_bytes=round(learned.memory_bytes + max(ids, known) * MEMORY_BYTES_PER_ID),
+        memory_bytes=round(learned.memory_bytes + growth_bytes(max(ids, known))),
     )
 
 
