@@ -20,7 +20,7 @@ class Learned:
     latency_s: float = 0.0  # 0: not known
     night_bytes_per_id: float = 4_000.0  # journal and parts of an ID asked for
     snapshot_bytes_per_id: float = 2_000.0  # of an ID in the snapshot
-    memory_bytes: float = 230e6  # of both processes at their peaks, before the first ID
+    memory_bytes: float = 280e6  # of both processes at their peaks, before the first ID
 
 
 ROW_GROUP_BYTES_PER_ID, ROW_GROUPS_BYTES = 200.0, 80e6
