@@ -16,6 +16,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline.merge import SORTING_BYTES, MergedTable
+from pipeline.store.columns import let_go_of_columns
 
 BUDGET_BYTES = 80 << 20
 """All that is under way takes no more, about: a large table that is written and one that is sorted. A step for which
@@ -113,6 +114,7 @@ class _UnderWay:
                 ready = self._do(step)
             finally:
                 pa.default_memory_pool().release_unused()
+                let_go_of_columns()  # who leaves was looked up, of all IDs
                 self._is_done(step, ready)
 
     def stop(self) -> None:
