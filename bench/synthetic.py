@@ -158,7 +158,7 @@ class _Packed:
 def _parts_writer(template: Template, folder: NightFolder, tables: str) -> Write:
     """Writes a copy's parts, the list of calls last; its journal is another name of the template's."""
     paths = sorted(
-        chunk_parts(template.folder.parts, tables, 0),
+        chunk_parts(template.folder.parts, tables),
         key=lambda path: path.parent.name == CALLS,
     )
     read = {path.parent.name: pa.Table.from_batches(read_part(path)) for path in paths}

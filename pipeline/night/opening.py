@@ -20,7 +20,7 @@ from pipeline.plan.window import goes_on_until, night_of
 from pipeline.store import journal
 from pipeline.store.atomic import storage_errors, sync_folder
 from pipeline.store.ledger import calls_parts, chunks_without_parts, read_ledger
-from pipeline.store.parts import chunk_parts
+from pipeline.store.parts import chunk_files
 from pipeline.store.workspace import NightFolder, NightState, Workspace
 
 NOTED_EVERY_S = 3.0
@@ -147,7 +147,7 @@ def normalize_what_is_left(night: Night) -> int:
 def _forget_parts_without_chunk(folder: NightFolder) -> None:
     """A damaged chunk that was moved away takes its parts along: its IDs are asked for again, under its number."""
     numbers = {journal.chunk_number(path) for path in journal.sealed_chunks(folder.journal)}
-    for path in [*calls_parts(folder.parts), *chunk_parts(folder.parts)]:
+    for path in [*calls_parts(folder.parts), *chunk_files(folder.parts)]:
         if journal.chunk_number(path) not in numbers:
             path.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from pipeline.normalize.parts import PartFiles
 from pipeline.outcome import NO_VERDICTS, Outcome
 from pipeline.store.atomic import write_atomically
 from pipeline.store.journal import Record, chunk_number, read_chunk
-from pipeline.store.parts import chunk_parts
+from pipeline.store.parts import chunk_files
 
 REASON_CODE = -20
 """In `outcomes.reason_code`: the answer came, and kills the normalizer."""
@@ -76,7 +76,7 @@ def normalize_chunk_without(chunk: Path, normalizer: ChunkNormalizer, aside: Asi
 
 def read_in_without(chunk: Path, normalizer: ChunkNormalizer, aside: Aside) -> PartFiles:
     """The parts of a sealed chunk, whole but for their names. Raises StorageError, JournalError."""
-    for old in chunk_parts(normalizer.parts, chunk=chunk_number(chunk)):
+    for old in chunk_files(normalizer.parts, chunk_number(chunk)):
         old.unlink()  # a table may have had rows only of an answer that is set aside now
     if not aside:
         return read_in(chunk, normalizer)

@@ -45,12 +45,23 @@ def part_name(chunk: int) -> str:
 
 def part_paths(parts: Path, table: str = "*") -> list[Path]:
     """A table's parts (or all), in the order of their chunks; parts made by the night itself come last."""
-    return _found(parts, f"{table}/*")
+    return _once(_found(parts, f"{table}/*"))
 
 
-def chunk_parts(parts: Path, table: str = "*", chunk: int | None = None) -> list[Path]:
-    """Those that the normalizer made; of one chunk, or of all."""
-    return _found(parts, f"{table}/chunk-*" if chunk is None else f"{table}/chunk-{chunk:05d}")
+def chunk_parts(parts: Path, table: str = "*") -> list[Path]:
+    """Those that the normalizer made."""
+    return _once(_found(parts, f"{table}/chunk-*"))
+
+
+def chunk_files(parts: Path, chunk: int | None = None) -> list[Path]:
+    """All that there is of one chunk, or of all, whichever version wrote it: to be removed."""
+    return _found(parts, "*/chunk-*" if chunk is None else f"*/chunk-{chunk:05d}")
+
+
+def _once(paths: list[Path]) -> list[Path]:
+    """Where an older version wrote a part again beside ours, ours counts: both have the same rows."""
+    ours = {path.with_suffix("") for path in paths if path.suffix == SUFFIX}
+    return [path for path in paths if path.suffix == SUFFIX or path.with_suffix("") not in ours]
 
 
 def _found(parts: Path, which: str) -> list[Path]:

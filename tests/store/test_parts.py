@@ -16,6 +16,7 @@ from pipeline.errors import StorageError
 from pipeline.store.parts import (
     PartWriter,
     bytes_as_parquet,
+    chunk_files,
     chunk_parts,
     part_name,
     part_paths,
@@ -129,8 +130,20 @@ def test_what_an_older_version_left_is_read(tmp_path: Path) -> None:
     old, new, _ = paths = chunk_parts(tmp_path, "t")
     assert [path.name for path in paths] == ["chunk-00000.parquet", "chunk-00001.part", "chunk-00002.parquet"]
     assert part_paths(tmp_path) == [*paths, tmp_path / "other" / "deferred.part"]
-    assert chunk_parts(tmp_path, chunk=1) == [new]
+    assert chunk_files(tmp_path, 1) == [new]
     assert pa.Table.from_batches(read_part(old)).equals(pa.Table.from_batches(read_part(new)))
     assert [batch.schema.names for batch in read_part(old, ["day"])] == [["day"]]
     assert bytes_as_parquet(old) == old.stat().st_size
     assert 0 < bytes_as_parquet(new) < new.stat().st_size
+
+
+def test_a_part_that_an_older_version_wrote_again_beside_ours_counts_once(tmp_path: Path) -> None:
+    """The newer version was taken back for an hour of the night."""
+    (tmp_path / "profiles").mkdir()
+    ours = written(tmp_path / "profiles" / part_name(3), ROWS)
+    theirs = ours.with_suffix(".parquet")
+    pq.write_table(ROWS, theirs)
+    alone = tmp_path / "profiles" / "chunk-00004.parquet"
+    pq.write_table(ROWS, alone)
+    assert part_paths(tmp_path, "profiles") == chunk_parts(tmp_path, "profiles") == [ours, alone]
+    assert set(chunk_files(tmp_path, 3)) == {theirs, ours}
