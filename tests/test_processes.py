@@ -55,10 +55,10 @@ def test_what_was_written_to_stays(tmp_path: Path) -> None:
 ARENAS = """
 import ctypes, sys
 from threading import Barrier, Thread
-from pipeline.processes import share_one_arena
+from pipeline.processes import share_arenas
 
 if sys.argv[1] == "shared":
-    share_one_arena()
+    share_arenas()
 libc, at_once = ctypes.CDLL(None), Barrier(4)
 libc.malloc.restype = ctypes.c_void_p
 
@@ -76,15 +76,15 @@ libc.fflush(None)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no arenas")
-def test_threads_take_their_memory_from_one_place() -> None:
+def test_threads_take_their_memory_from_few_places() -> None:
     """As glibc itself tells; without our asking for it, each thread has an arena of its own."""
 
     def arenas(how: str) -> int:
         told = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, check=True, text=True)
         return told.stdout.count("<heap nr=")
 
-    assert arenas("shared") == 1
-    assert arenas("as it is") > 1
+    assert arenas("shared") <= 2
+    assert arenas("as it is") > 2
 
 
 GAPS = """

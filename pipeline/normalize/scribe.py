@@ -25,7 +25,7 @@ from pipeline.blocks import TABLES
 from pipeline.blocks.collect import Options
 from pipeline.errors import ExportError
 from pipeline.normalize.chunk import ChunkNormalizer
-from pipeline.processes import share_one_arena
+from pipeline.processes import share_arenas
 from pipeline.store.journal import ChunkWriter
 
 CHUNK_RECORDS = 8_192
@@ -125,7 +125,7 @@ def main() -> int:
     parent = os.getppid()
     leave_signals_to_the_parent()
     die_with_parent(parent)
-    share_one_arena()
+    share_arenas()
     return work(Job.from_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))
 
 
