@@ -52,6 +52,21 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int,
         connection.close()
 
 
+def tonight(port: int) -> dict[str, Any]:
+    """The running night, as the status has it."""
+    found: dict[str, Any] = json.loads(ask(port, "/status.json")[2])["nights"][0]
+    return found
+
+
+def progress_beyond(port: int, done: int) -> int:
+    """How many are done, once more than these are; it is noted every two seconds."""
+    until = time.monotonic() + 30
+    while (found := int(tonight(port)["progress"]["done"])) <= done:
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    return found
+
+
 def test_a_running_night_is_served_whole(home: Home, slow: Sandbox) -> None:
     """The page updates itself and asks nobody else; status and metrics are those of now."""
     with served(home, slow) as (port, _):
@@ -60,18 +75,13 @@ def test_a_running_night_is_served_whole(home: Home, slow: Sandbox) -> None:
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "setInterval" in page
         assert not re.search(r"(src|href)=\"https?://", page)
-        found = json.loads(ask(port, "/status.json")[2])
-        assert found["nights"][0]["is_running"]
-        assert found["nights"][0]["progress"]["done"] > 0
+        assert tonight(port)["is_running"]
+        before = progress_beyond(port, 0)
         code, headers, text = ask(port, "/metrics")
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
         names = {family.name for family in text_string_to_metric_families(text)}
         assert {"capillary_export_running", "capillary_export_calls"} <= names
-        before = found["nights"][0]["progress"]["calls"]
-        until = time.monotonic() + 30
-        while json.loads(ask(port, "/status.json")[2])["nights"][0]["progress"]["calls"] <= before:
-            assert time.monotonic() < until
-            time.sleep(0.3)
+        progress_beyond(port, before)
 
 
 def test_only_get_only_our_names_only_what_there_is(home: Home, slow: Sandbox) -> None:
