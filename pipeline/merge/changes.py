@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.merge.files import TableFiles
 from pipeline.merge.rounds import by_customer
-from pipeline.merge.sources import ids_of
+from pipeline.merge.sources import ids_of, joined_batches
 from pipeline.store.ledger import Ints
 
 CHANGE = "_change"
@@ -60,7 +60,7 @@ class Changes:
         self._write({INSERT: inserted, UPDATE: updated, DELETE: deleted})
 
     def _write(self, rows: dict[str, pa.RecordBatch]) -> None:
-        marked = _joined([_marked(batch, word) for word, batch in rows.items()])
+        marked = joined_batches([_marked(batch, word) for word, batch in rows.items()])
         self.files.write(_taken(marked, by_customer(ids_of(marked))))
 
 
@@ -78,7 +78,7 @@ class _Pairs:
 
 
 def _paired(left: pa.RecordBatch, came: pa.RecordBatch, key: Sequence[str]) -> _Pairs:
-    both = _joined([left.select(list(key)), came.select(list(key))])
+    both = joined_batches([left.select(list(key)), came.select(list(key))])
     numbers = [_numbered(both.column(name)) for name in key]
     is_new = np.arange(both.num_rows) >= left.num_rows
     order = np.lexsort((is_new, *reversed(numbers)))
@@ -136,11 +136,6 @@ def _bare(rows: pa.RecordBatch, key: Sequence[str], night: date) -> pa.RecordBat
     kept["_night"] = pa.repeat(pa.scalar(night, pa.date32()), rows.num_rows)
     arrays = [kept.get(column.name, pa.nulls(rows.num_rows, column.type)) for column in rows.schema]
     return pa.RecordBatch.from_arrays(arrays, schema=rows.schema)
-
-
-def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    together: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
-    return together
 
 
 def _taken(batch: pa.RecordBatch, places: Ints) -> pa.RecordBatch:

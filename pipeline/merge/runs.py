@@ -21,7 +21,7 @@ from pyarrow import ipc
 
 from pipeline.merge.coding import Beside, Coding, Rows, beside_of, joined
 from pipeline.merge.rounds import Source, by_customer, in_order, rounds
-from pipeline.merge.sources import Batches
+from pipeline.merge.sources import Batches, in_groups
 from pipeline.store.atomic import make_folder, storage_errors
 
 RUN_BYTES = 12 << 20
@@ -192,13 +192,4 @@ def _read(batch: pa.RecordBatch, dtype: npt.DTypeLike) -> Rows:
 
 def _larger(source: Source, size: int) -> Iterator[Rows]:
     """The same rows, about so many bytes at a time: rounds of few rows cost as much as those of many."""
-    waiting: list[Rows] = []
-    waits = 0
-    for rows in source:
-        waiting.append(rows)
-        waits += rows.nbytes
-        if waits >= size:
-            yield joined(waiting)
-            waiting, waits = [], 0
-    if waiting:
-        yield joined(waiting)
+    return map(joined, in_groups(source, lambda rows: rows.nbytes, size))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -15,6 +15,7 @@ from pipeline.store.parquet import read_batches
 from pipeline.store.parts import read_part
 
 Batches = Iterable[pa.RecordBatch]
+Piece = TypeVar("Piece")
 
 TEXT_BYTES = 24
 """What a text takes, about, where nobody has counted."""
@@ -37,19 +38,25 @@ def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iter
 
 def together(batches: Batches, rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows, so many or some more at a time: a batch costs a call for each column, however few its rows are."""
-    waiting: list[pa.RecordBatch] = []
+    return map(joined_batches, in_groups(batches, lambda batch: batch.num_rows, rows))
+
+
+def in_groups(pieces: Iterable[Piece], size_of: Callable[[Piece], int], enough: int) -> Iterator[list[Piece]]:
+    """The pieces in their order, as many at a time as come to a size that is enough; fewer at the end."""
+    waiting: list[Piece] = []
     waits = 0
-    for batch in batches:
-        waiting.append(batch)
-        waits += batch.num_rows
-        if waits >= rows:
-            yield _joined(waiting)
+    for piece in pieces:
+        waiting.append(piece)
+        waits += size_of(piece)
+        if waits >= enough:
+            yield waiting
             waiting, waits = [], 0
     if waiting:
-        yield _joined(waiting)
+        yield waiting
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One after the other."""
     if len(batches) == 1:
         return batches[0]
     joined: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # the stubs lack it
