@@ -91,13 +91,13 @@ crash-s3: setup ## kill -9 at 100 points of publishing into an S3 server, and of
 simulate: setup ## Whole nights of a million IDs by a simulated clock: the plan against how they end (bench/PLAN.md)
 	$(BIN)/python -m bench.simulate
 
-bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (18 minutes)
+bench: setup ## A night, rebuild, resume, growth and peers, measured side by side: bench/RESULTS.md (10 minutes)
 	$(BIN)/python -m bench.run
 
 bench-quick: setup ## The same in small, in 3 minutes; prints only
 	$(BIN)/python -m bench.run --quick
 
-bench-growth: setup ## The same work for 20,000, 200,000 and two million customers: time, CPU, memory of each process (bench/GROWTH.md, 12 minutes)
+bench-growth: setup ## The same work for 20,000, 200,000 and two million customers: time, CPU, memory of each process (bench/GROWTH.md, 8 minutes)
 	$(BIN)/python -m bench.growth
 
 bench-normalize: setup ## What a customer costs in the second process, stage by stage (bench/NORMALIZE.md, a minute)

@@ -74,7 +74,7 @@ def share_arenas() -> None:
     """Let all threads take memory from two places, where the C library is glibc (elsewhere nothing is done).
 
     It would give each a place of its own, and what one has freed there is of no use to another. With a single one, the
-    two threads of the merge wait for each other: it took a sixth more CPU.
+    two threads of the merge wait for each other.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
@@ -83,9 +83,8 @@ def share_arenas() -> None:
 def map_large_pieces() -> None:
     """From now on let large pieces of memory come from the system and go back to it, where the C library is glibc.
 
-    In the heap, small pieces that stay settle in the gaps that large ones leave, so that the next large ones find none:
-    of two million customers a merge took 30 MB more. It costs the kernel's clearing of their pages, so it is not for
-    what needs less memory than the merge.
+    In the heap, small pieces that stay settle in the gaps that large ones leave, so that the next large ones find none.
+    It costs the kernel's clearing of their pages, so it is not for what needs less memory than the merge.
     """
     with suppress(AttributeError):
         libc = ctypes.CDLL(None)
