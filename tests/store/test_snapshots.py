@@ -307,9 +307,10 @@ def test_retention_sweeps_what_deaths_left(snapshots: Snapshots, place: Place) -
     snapshots.point(NAMES[1], AT)
     place.write("snapshots/2025-backup/notes.txt", b"mine")
     place.write(".probe-4711", b"x")
-    soon = datetime.now(UTC) + timedelta(minutes=50)
-    assert snapshots.forget(Retention(1, grace_s=3600), soon) == []
-    assert snapshots.forget(Retention(1, grace_s=3600), LATER) == [NAMES[0], f"{NAMES[0]}-02"]
+    now = datetime.now(UTC)  # what deaths left is as old as its files, and the store dates these
+    assert snapshots.forget(Retention(1, grace_s=3600), now + timedelta(minutes=50)) == []
+    gone = snapshots.forget(Retention(1, grace_s=3600), now + timedelta(minutes=70))
+    assert gone == [NAMES[0], f"{NAMES[0]}-02"]
     assert left(place) == ["2025-backup", NAMES[1], NAMES[4]]
     assert not place.has(".probe-4711")
 
