@@ -326,10 +326,11 @@ def test_a_snapshot_half_removed_is_not_whole(tmp_path: Path, monkeypatch: pytes
     for name in NAMES[:2]:
         make(snapshots, name)
     snapshots.point(NAMES[1], AT)
+    later = datetime.now(UTC) + timedelta(days=30)  # than what is half removed was written
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", stops)
         with pytest.raises(StorageError, match=NAMES[0]):
-            snapshots.forget(Retention(1), LATER)
+            snapshots.forget(Retention(1), later)
     assert left(place) == NAMES[:2]
     assert snapshots.complete() == [NAMES[1]]
-    assert snapshots.forget(Retention(1), LATER) == [NAMES[0]]
+    assert snapshots.forget(Retention(1), later) == [NAMES[0]]
