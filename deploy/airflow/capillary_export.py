@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.sdk import DAG, BaseOperator
+
+try:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+except ImportError:  # the first versions of Airflow 3 have them in one place only
+    from airflow.exceptions import AirflowException, AirflowFailException
 
 PROGRAM = os.environ.get("CAPILLARY_EXPORT_PROGRAM", "capillary-export")
 CONFIG = os.environ.get("CAPILLARY_EXPORT_CONFIG", "nightly.yaml")

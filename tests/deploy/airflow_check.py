@@ -46,7 +46,10 @@ def _imported() -> Any:
 
 def _check_code(task: Any, program: Path, code: int) -> None:
     """0 gives the program's JSON, what never passes is failed at once, the rest is tried again."""
-    from airflow.exceptions import AirflowException, AirflowFailException
+    try:
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException
+    except ImportError:
+        from airflow.exceptions import AirflowException, AirflowFailException
 
     program.write_text(f"#!/bin/sh\necho 'some progress' >&2\necho '{SAID}'\nexit {code}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
