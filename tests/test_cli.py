@@ -295,3 +295,32 @@ def test_help_does_not_wait_for_what_a_night_needs(words: list[str]) -> None:
     )
     assert ended.stderr.strip() == ""
     assert "capillary-export" in ended.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["doctor", "no.yaml"], 2),
+        (["tables", "--json"], 0),
+        (["run", "--help"], 0),
+        (["ddl", "--dialect", "duckdb"], 0),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_reader_who_leaves_changes_no_exit_code(words: list[str], code: int, unbuffered: str) -> None:
+    """`capillary-export … | head`: not a bug of ours, and what the command had to tell by its exit code stands."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pipeline", *words],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            check=False,
+            cwd=ROOT,
+        )
+    finally:
+        os.close(theirs)
+    assert (ended.returncode, ended.stderr) == (code, b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -12,6 +11,7 @@ import typer
 
 from pipeline.cli import checkup, hooks, nights, rehearsing, tables, trials
 from pipeline.cli.app import WrongUse, app
+from pipeline.cli.showing import while_read
 from pipeline.cli.watching import place_of
 from pipeline.errors import Exit, ExportError, StoppedError
 
@@ -20,6 +20,13 @@ __all__ = ["app", "checkup", "hooks", "main", "nights", "rehearsing", "tables", 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; every mistake of the user's or the world's becomes a message and an exit code."""
+    code = _run(arguments)
+    with while_read():
+        sys.stdout.flush()
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(Exit.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return _told(StoppedError("Stopped.", "Nothing is lost: `run` goes on where it stopped."), debug)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # so typer ends where nobody reads its help
         return int(Exit.OK)
     except Exception as exc:
         return _told(exc, debug)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +55,8 @@ def span(seconds: float) -> str:
 def show(found: dict[str, Any], text: Any, as_json: bool) -> None:
     """The result on stdout: JSON for machines, else a text or several."""
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
         for one in text if isinstance(text, list) else [text]:
             print_out(one)
@@ -63,9 +66,21 @@ def print_out(what: Any) -> None:
     """Print without wrapping, markup or highlighting: whole lines, also in a pipe."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 1000).print(
-        what, highlight=False, markup=False, soft_wrap=True
-    )
+    console = Console(width=None if sys.stdout.isatty() else 1000)
+    with console.capture() as rendered:
+        console.print(what, highlight=False, markup=False, soft_wrap=True)
+    with while_read():
+        sys.stdout.write(rendered.get())
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """Whoever reads stdout may stop early, as `head` does: the rest goes nowhere, and the command ends as it would."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def as_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:

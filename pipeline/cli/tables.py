@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.app import JsonFlag, app
-from pipeline.cli.showing import as_grid, show
+from pipeline.cli.showing import as_grid, show, while_read
 from pipeline.errors import UsageError
 
 
 @app.command(epilog="Example: capillary-export tables loyalty_programs")
 def tables(
-    table: Annotated[str | None, typer.Argument(help="One table; default all.")] = None,
+    table: Annotated[str | None, typer.Argument(metavar="TABLE", help="One table; default all.")] = None,
     as_json: JsonFlag = False,
 ) -> int:
     """The data dictionary."""
@@ -54,26 +54,32 @@ def ddl(
     tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
     schema: Annotated[str, typer.Option(metavar="NAME", help="Where the tables go.")] = "capillary",
 ) -> int:
-    """A script for a warehouse: CREATE TABLE, and the load of a snapshot."""
+    """A script for a warehouse: its tables, and a snapshot's load."""
     from pipeline.ddl import script_for
 
     wanted = [name.strip() for name in tables.split(",")] if tables else None
-    sys.stdout.write(script_for(dialect, snapshot, wanted, schema).text())
+    script = script_for(dialect, snapshot, wanted, schema).text()
+    with while_read():
+        sys.stdout.write(script)
     return 0
 
 
 @app.command(epilog="Example: capillary-export csv loyalty_programs --snapshot demo-export --header")
 def csv(
-    table: Annotated[str, typer.Argument(help="The table.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The table.")],
     snapshot: Annotated[
         str, typer.Option(metavar="URL", help="A snapshot's folder or manifest.json, or the export folder.")
     ],
     header: Annotated[bool, typer.Option("--header", help="The columns' names first.")] = False,
 ) -> int:
-    """A table of a snapshot as CSV on stdout: null is nothing, an empty text is ""."""
+    """A table of a snapshot as CSV on stdout.
+
+    Null is nothing, an empty text is "".
+    """
     from pipeline.ddl.rows import write_csv
     from pipeline.ddl.source import find_source
 
-    write_csv(find_source(snapshot), table, sys.stdout.buffer, header=header)
-    sys.stdout.flush()
+    source = find_source(snapshot)
+    with while_read():
+        write_csv(source, table, sys.stdout.buffer, header=header)
     return 0
