@@ -62,6 +62,8 @@ def run_demo(settings: DemoSettings, screen: Screen) -> Iterator[DemoNight]:
 def _fresh_home(out: Path) -> Path:
     """The demo's own folder inside the export; an earlier demo's is replaced, anything else is left alone."""
     home = out / "_demo"
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Name a folder with --out.")
     if out.exists() and any(out.iterdir()):
         if not home.exists():
             raise UsageError(f"{out} exists and is no demo's.", "Name another folder with --out.")

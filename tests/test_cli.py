@@ -324,3 +324,20 @@ def test_a_reader_who_leaves_changes_no_exit_code(words: list[str], code: int, u
     finally:
         os.close(theirs)
     assert (ended.returncode, ended.stderr) == (code, b"")
+
+
+def test_the_sandbox_says_that_its_port_is_taken(sandbox: Sandbox) -> None:
+    """A mistake of the caller's, not a bug."""
+    port = sandbox.url.rpartition(":")[2]
+    ended = command("sandbox", "--port", port)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"--port {port}: the port is taken" in ended.stderr
+
+
+def test_a_plan_for_a_list_that_no_night_takes_is_none(home: Home) -> None:
+    """`plan` ends as `run` would: with 2, before a call."""
+    home.write_ids([])
+    for word in ("plan", "run"):
+        ended = command(word, home.config_path)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert "There is no customer ID in" in ended.stderr

@@ -255,6 +255,7 @@ def test_a_snapshot_is_found_by_folder_manifest_export_or_pointer(export: Path) 
         ({"dialect": "duckdb", "schema": "a'b"}, 2, "is no schema name"),
         ({"dialect": "postgres", "schema": "a.b"}, 2, "without a dot"),
         ({"dialect": "duckdb", "snapshot": "nowhere"}, 2, "There is no snapshot at nowhere"),
+        ({"dialect": "duckdb", "snapshot": __file__}, 2, "is a file, and no manifest.json"),
         ({"dialect": "duckdb", "snapshot": "no\nwhere"}, 2, "cannot be printed"),
         ({"dialect": "duckdb", "snapshot": "ftp://host/x"}, 7, "Cannot open ftp://host/x"),
     ],

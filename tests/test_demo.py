@@ -72,6 +72,14 @@ def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_demo_wants_a_folder(tmp_path: Path) -> None:
+    """A file in its place is the caller's mistake."""
+    (tmp_path / "file").write_text("mine")
+    done = command("demo", "--out", tmp_path / "file")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is a file" in done.stderr
+
+
 def test_a_strangers_module_in_the_current_folder_is_not_taken_for_pythons(tmp_path: Path) -> None:
     """Cron may start us anywhere: the second process looks where we are installed, not where it stands."""
     (tmp_path / "json.py").write_text("raise SystemExit('not the json you wanted')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,15 +17,18 @@ from pipeline.errors import Exit, UsageError
 
 @app.command(epilog="Example: capillary-export sandbox --port 8080 --calls-per-minute 1000")
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
-    customers: Annotated[int, typer.Option(min=1, help="How many customers the base has.")] = 5000,
-    calls_per_minute: Annotated[int, typer.Option(min=0, help="0 is no limit.")] = 0,
+    port: Annotated[int, typer.Option(metavar="PORT", help="0 picks a free one.", min=0, max=65535)] = 8080,
+    customers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many customers the base has.")
+    ] = 5000,
+    calls_per_minute: Annotated[int, typer.Option(metavar="N", min=0, help="0 is no limit.")] = 0,
     faults: Annotated[str, typer.Option(metavar="PLAN", help="Such as '500=1%, latency=80ms±40ms'.")] = "",
-    seed: Annotated[int, typer.Option()] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another one makes other customers and faults.")] = 1,
     day: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Default today, UTC.")] = None,
 ) -> int:
     """The stand-in API, on loopback."""
     from pipeline.sandbox import SandboxConfig, parse_plan, run_sandbox
+    from pipeline.serving import no_such_port
 
     try:
         parse_plan(faults)
@@ -38,15 +42,20 @@ def sandbox(
         )
     except ValueError as exc:
         raise UsageError(str(exc)) from exc
-    run_sandbox(settings)
+    try:
+        run_sandbox(settings)
+    except OSError as exc:
+        if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise no_such_port("--port", port, exc) from exc
     return 0
 
 
 @app.command(epilog="Example: capillary-export demo --out ./demo-export")
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the tables go.")] = Path("demo-export"),
-    ids: Annotated[int, typer.Option(min=20, help="Rows of the CSV.")] = 5_000,
-    nights: Annotated[int, typer.Option(min=1, max=30, help="Several nights in a row.")] = 1,
+    ids: Annotated[int, typer.Option(metavar="N", min=20, help="Rows of the CSV.")] = 5_000,
+    nights: Annotated[int, typer.Option(metavar="N", min=1, max=30, help="Several nights in a row.")] = 1,
     as_json: JsonFlag = False,
 ) -> int:
     """Sandbox and a whole night in one command; no config needed."""

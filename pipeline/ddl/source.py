@@ -45,6 +45,8 @@ def find_source(url: str) -> Source:
     if not url.isprintable():
         raise UsageError("The snapshot's URL holds a character that cannot be printed.", _HINT)
     base, last = _split(url)
+    if "://" not in base and Path(base).is_file():
+        raise UsageError(f"{url} is a file, and no {MANIFEST}.", _HINT)
     with open_place(base) as place:
         if last != POINTER and (found := place.read(MANIFEST)) is not None:
             return Source(base, _manifest(found.data, base))

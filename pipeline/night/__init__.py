@@ -16,7 +16,7 @@ from pipeline.ids import IdReader
 from pipeline.night.checking import keep_as_good
 from pipeline.night.known import knowledge_for
 from pipeline.night.lakehouse import bring_formats, catch_up
-from pipeline.night.listing import csv_spec
+from pipeline.night.listing import check_list, csv_spec
 from pipeline.night.opening import mend, normalize_what_is_left, open_night, which_night
 from pipeline.night.page import NightPage, try_page
 from pipeline.night.planning import done, forecast, list_tonight, plan_tonight, second_looks
@@ -109,7 +109,7 @@ def _note_the_end(night: Night, exc: BaseException) -> None:
 def plan_night(config: Config, options: Options, learned: Learned | None = None) -> Plan:
     """What tonight can cover. Reads the CSVs and the workspace, calls nothing, changes nothing.
 
-    `learned` stands in for what the last nights took.
+    `learned` stands in for what the last nights took. Raises UsageError for a list with which no night begins.
     """
     folder = which_night(config, options, Workspace(config.work.path))
     state = folder.state() or NightState(night=folder.night, started_at=options.now().isoformat())
@@ -120,6 +120,7 @@ def plan_night(config: Config, options: Options, learned: Learned | None = None)
     for batch in reader.batches():
         listed += len(batch.ids)
         due += len(without(np.array(batch.ids, np.int64), answered))
+    check_list(reader, config.ids)
     return forecast(night, listed, due, len(knowledge_for(night)), learned)
 
 
@@ -157,7 +158,10 @@ def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
         folder = workspace.night(options.night)
         state = folder.state()
         if state is None or not state.listed:
-            raise UsageError(f"There is no journal of the night {options.night} in {config.work.path}.")
+            raise UsageError(
+                f"There is no journal of the night {options.night} in {config.work.path}.",
+                "`status` lists the nights.",
+            )
         night = Night(config, options, screen, workspace, folder, state, lock)
         if not is_live(night):
             night.options = replace(options, no_publish=True, unpublished={})

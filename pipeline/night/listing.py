@@ -64,7 +64,7 @@ def list_ids(config: IdsConfig, folder: NightFolder, answered: Ints, known: IdCo
             for ids in _not_listed(answered, reader):
                 ids.tofile(file)
                 carried += len(ids)
-        _check(reader, config)
+        check_list(reader, config)
     write_rows(folder.rejected_ids, rejected_table(rejected, folder))
     return IdCounts(
         read=reader.read,
@@ -88,7 +88,8 @@ def _not_listed(answered: Ints, reader: IdReader) -> Iterator[Ints]:
         yield ids[~listed]
 
 
-def _check(reader: IdReader, config: IdsConfig) -> None:
+def check_list(reader: IdReader, config: IdsConfig) -> None:
+    """A list that was read to its end. Raises UsageError where it has no ID, or too many rows hold none."""
     where = ", ".join(config.paths)
     if not len(reader.distinct):
         raise UsageError(

@@ -31,11 +31,14 @@ def open_port(port: int) -> socket.socket:
         sock.listen(16)
     except OSError as exc:
         sock.close()
-        cause = _WHY.get(exc.errno or 0, exc.strerror or "it cannot be opened")
-        raise UsageError(
-            f"--serve {port}: {cause}.", "Name another port, or 0 for any that is free."
-        ) from exc
+        raise no_such_port("--serve", port, exc) from exc
     return sock
+
+
+def no_such_port(option: str, port: int, exc: OSError) -> UsageError:
+    """Why a port cannot be listened at, as the option's mistake."""
+    cause = _WHY.get(exc.errno or 0, exc.strerror or "it cannot be opened")
+    return UsageError(f"{option} {port}: {cause}.", "Name another port, or 0 for any that is free.")
 
 
 def url_of(sock: socket.socket) -> str:

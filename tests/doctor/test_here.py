@@ -60,7 +60,7 @@ def test_too_many_rows_without_an_id_fail(home: Home) -> None:
     home.write_ids([*known_ids(50), *["n/a"] * 10])
     finding = the(home.config(), "IDs")
     assert not finding.ok
-    assert "10 of the first 60 rows" in finding.detail
+    assert "10 of 60 rows" in finding.detail
     assert "ids.column" in finding.remedy
 
 
