@@ -334,6 +334,13 @@ def test_the_sandbox_says_that_its_port_is_taken(sandbox: Sandbox) -> None:
     assert f"--port {port}: the port is taken" in ended.stderr
 
 
+def test_an_option_is_named_by_its_own_name(home: Home) -> None:
+    """Who typed `--out` is not told of `--set`."""
+    ended = command("run", home.config_path, "--out", "ftp://x")
+    assert ended.returncode == 2
+    assert "output.url = 'ftp://x' (from --out)" in ended.stderr
+
+
 def test_a_plan_for_a_list_that_no_night_takes_is_none(home: Home) -> None:
     """`plan` ends as `run` would: with 2, before a call."""
     home.write_ids([])

@@ -37,14 +37,19 @@ WrongUse: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name_
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key.")
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key. Repeatable.")
 ]
 NightOption = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Which night; default tonight.")]
 NightWanted = Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Which night.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the way to an error through the code; also after a command.")
+    ] = False,
+) -> None:
     if version:
         sys.stdout.write(f"capillary-export {__version__}\n")
         raise typer.Exit
@@ -61,13 +66,16 @@ def load(
     from pipeline.blocks.dictionary import rows as dictionary_rows
     from pipeline.config import load_config, parse_assignment
 
-    flags = dict(parse_assignment(one) for one in assignments or ())
+    flags, options = dict(parse_assignment(one) for one in assignments or ()), {}
     if ids:
+        options["ids.paths"] = "--ids"
         flags["ids.paths"] = [path if path == "-" else str(Path(path).absolute()) for path in ids]
     if out:
+        options["output.url"] = "--out"
         flags["output.url"] = out if "://" in out else str(Path(out).absolute())
     names = [f"{row['table']}.{row['column']}" for row in dictionary_rows()]
-    settings = load_config(config, flags=flags, tables=[table.name for table in TABLES], columns=names)
+    tables = [table.name for table in TABLES]
+    settings = load_config(config, flags=flags, tables=tables, columns=names, options=options)
     return _without_catalog(settings) if out else settings
 
 

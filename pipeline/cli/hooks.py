@@ -20,7 +20,7 @@ OnOption = Annotated[
 
 @app.command(epilog="Example: capillary-export notify nightly.yaml --on held")
 def notify(config: ConfigPath, on: OnOption = None, set_: SetOption = None, as_json: JsonFlag = False) -> int:
-    """Try the hooks: each one is sent a made-up event, marked as a test."""
+    """Try the hooks: each is sent an event, marked as a test."""
     from pipeline.config import EVENTS
     from pipeline.notify import try_hooks
 

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 def run(
     config: ConfigPath,
     ids: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="CSVs of IDs, instead of ids.paths.")
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A CSV of IDs, instead of ids.paths; - is stdin. Repeatable."),
     ] = None,
     out: Annotated[str | None, typer.Option(metavar="URL", help="Instead of output.url.")] = None,
     night: NightOption = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Ask for so many IDs at the most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Ask for so many IDs at the most.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Instead of window.until.")] = None,
     set_: SetOption = None,
     no_publish: Annotated[
@@ -114,7 +117,13 @@ def status(config: ConfigPath, set_: SetOption = None, as_json: JsonFlag = False
 
 
 @app.command(epilog="Example: capillary-export report nightly.yaml --night 2026-11-22")
-def report(config: ConfigPath, night: NightOption = None, set_: SetOption = None) -> int:
+def report(
+    config: ConfigPath,
+    night: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Which night; default the last one.")
+    ] = None,
+    set_: SetOption = None,
+) -> int:
     """Make the morning page of any night again; prints where it lies."""
     from pipeline.night import NightPage
 
@@ -157,7 +166,7 @@ def publish_(
     config: ConfigPath,
     night: NightWanted,
     force: Annotated[bool, typer.Option("--force", help="Although a check failed.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; kept in current.json.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in current.json.")] = None,
     set_: SetOption = None,
 ) -> int:
     """Publish a night's held snapshot."""

@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
 SpeedOption = Annotated[
     float | None,
-    typer.Option("--speed", min=1, max=1000, help="So many times as fast as tonight; default by the quota."),
+    typer.Option(
+        "--speed",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="So many times as fast as tonight; default by the quota.",
+    ),
 ]
 IdsOption = Annotated[
     int | None,
-    typer.Option("--ids", min=200, max=200_000, help="Size of the sample; default 10,000 or fewer."),
+    typer.Option(
+        "--ids", metavar="N", min=200, max=200_000, help="Size of the sample; default 10,000 or fewer."
+    ),
 ]
 AtOption = Annotated[
     str | None, typer.Option("--at", metavar="HH:MM", help="When tonight begins; default now.")
@@ -41,7 +49,10 @@ def rehearse(
     set_: SetOption = None,
     as_json: JsonFlag = False,
 ) -> int:
-    """Tonight against the sandbox, in compressed time: when it ends, what it takes. Needs no secret, calls no one."""
+    """Tonight against the sandbox, in compressed time.
+
+    Tells when it ends and what it takes; needs no secret, calls no one.
+    """
     from pipeline.rehearse.rehearsal import Settings
     from pipeline.rehearse.rehearsal import rehearse as run_rehearsal
 

@@ -66,9 +66,10 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     tables: Iterable[str] = (),
     columns: Iterable[str] = (),
+    options: Mapping[str, str] | None = None,
 ) -> Config:
-    """Read, merge and check a config. `flags` are dotted keys from the command line; `tables` the known ones, and
-    `columns` theirs, each as table.column.
+    """Read, merge and check a config. `flags` are dotted keys from the command line, by `--set` or by the option that
+    `options` names; `tables` the known ones, and `columns` theirs, each as table.column.
 
     Raises UsageError with every mistake found.
     """
@@ -79,7 +80,7 @@ def load_config(
             key = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
             put(settings, key, parse_value(key, text), origins, name)
     for key, value in (flags or {}).items():
-        put(settings, key, value, origins, "--set")
+        put(settings, key, value, origins, (options or {}).get(key, "--set"))
     try:
         config = Config.model_validate(settings, context={"tables": tuple(tables), "columns": tuple(columns)})
     except ValidationError as exc:

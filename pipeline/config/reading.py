@@ -46,19 +46,22 @@ _StrictLoader.yaml_implicit_resolvers = {
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    like = "configs/nightly.example.yaml shows what a config looks like."
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         hint = "configs/nightly.example.yaml is one to copy."
         raise UsageError(f"There is no config at {path}.", hint) from None
     except OSError as exc:
-        raise UsageError(f"Cannot read the config {path}: {exc.strerror}.") from exc
+        raise UsageError(
+            f"Cannot read the config {path}: {exc.strerror}.", "Name a file that this user may read."
+        ) from exc
     except UnicodeDecodeError as exc:
-        raise UsageError(f"The config {path} is not UTF-8 text.") from exc
+        raise UsageError(f"The config {path} is not UTF-8 text.", like) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise UsageError(f"The config {path} is not YAML: {_yaml_problem(exc)}.") from None
+        raise UsageError(f"The config {path} is not YAML: {_yaml_problem(exc)}.", like) from None
     if not isinstance(found, dict):
-        raise UsageError(f"The config {path} is empty, or not a mapping of keys.")
+        raise UsageError(f"The config {path} is empty, or not a mapping of keys.", like)
     return found
 
 

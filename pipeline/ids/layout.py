@@ -15,6 +15,7 @@ from pipeline.ids.spec import CsvSpec
 
 HEADER_LINES = 64  # the header is looked for in this many lines
 NAMES_SHOWN, NAME_CHARS = 30, 60  # of a header, in an error
+NEAR = 0.5  # a name that is less like the wanted one is no guess worth telling
 DELIMITERS = (",", ";", "\t", "|")
 NUMBER_LIKE = re.compile(r"\s*[+-]?[0-9][0-9.,eE+-]*\s*")  # a number, if perhaps a botched one
 
@@ -124,5 +125,7 @@ def column_hint(column: str, names: list[str]) -> str:
     if any("\0" in name for name in names):
         return "It looks like UTF-16 without a byte order mark: set the encoding to utf-16-le."
     by_folded = {name.casefold(): name for name in reversed(names)}
-    nearest = difflib.get_close_matches(column.casefold(), by_folded, n=1, cutoff=0.0)
+    nearest = difflib.get_close_matches(column.casefold(), by_folded, n=1, cutoff=NEAR)
+    if not nearest:
+        return "Set ids.column to one of them, or to a position counted from 0."
     return f"Did you mean {by_folded[nearest[0]][:NAME_CHARS]!r}? Set ids.column."
