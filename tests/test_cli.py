@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -339,6 +340,15 @@ def test_an_option_is_named_by_its_own_name(home: Home) -> None:
     ended = command("run", home.config_path, "--out", "ftp://x")
     assert ended.returncode == 2
     assert "output.url = 'ftp://x' (from --out)" in ended.stderr
+
+
+def test_a_plan_goes_by_the_clocks_of_the_window(home: Home) -> None:
+    """Whoever wrote until 05:30 reads 05:30, whichever zone the machine is in; and which zone it is."""
+    home.settings["window"] = {"until": "05:30", "timezone": "Asia/Kolkata"}
+    home.save()
+    shown = command("plan", home.config_path, TZ="UTC").stdout
+    assert "tonight (Asia/Kolkata)" in shown
+    assert re.search(r"window +until \d{4}-\d\d-\d\d 05:30: room for", shown), shown
 
 
 def test_a_plan_for_a_list_that_no_night_takes_is_none(home: Home) -> None:

@@ -86,9 +86,14 @@ def plan(
     from pipeline.night import Options, plan_night
 
     options = Options(night=parse_date(night), until=parse_clock_time(until) if until else None)
-    found = plan_night(load(config, set_), options)
+    settings = load(config, set_)
+    found = plan_night(settings, options)
     as_given = {**asdict(found), "deferred": found.deferred}
-    show({name: plain(value) for name, value in as_given.items()}, plan_text(found), as_json)
+    show(
+        {name: plain(value) for name, value in as_given.items()},
+        plan_text(found, settings.window.timezone),
+        as_json,
+    )
     return 0
 
 

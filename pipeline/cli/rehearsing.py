@@ -58,7 +58,7 @@ def rehearse(
 
     settings = load(config, set_)
     found = run_rehearsal(settings, Settings(speed, ids, _begins_at(at, settings)), _say)
-    show(rehearsal_json(found), [_comparison(found), *_notes(found)], as_json)
+    show(rehearsal_json(found), [_comparison(found, settings.window.timezone), *_notes(found)], as_json)
     if not found.disk_fits:
         raise StorageError(
             f"Tonight needs about {found.foreseen.disk_bytes / 1e9:.1f} GB and "
@@ -126,20 +126,20 @@ def _start(found: Rehearsal) -> datetime:
     return found.plan.ends_at - timedelta(seconds=found.plan.seconds_needed)
 
 
-def _comparison(found: Rehearsal) -> Any:
+def _comparison(found: Rehearsal, timezone: str | None) -> Any:
     plan, foreseen = found.plan, found.foreseen
     needed = (found.ends_at - _start(found)).total_seconds()
     rows = [
         ("asked tonight", f"{plan.asked:,}", f"{foreseen.asked:,}"),
         ("calls", f"{plan.calls_needed:,}", f"{foreseen.calls_needed:,}"),
         ("calls an ID", f"{plan.calls_per_id:.3f}", f"{found.calls_per_id:.3f}"),
-        ("fetched until", clock(plan.ends_at), clock(found.ends_at)),
+        ("fetched until", clock(plan.ends_at, timezone), clock(found.ends_at, timezone)),
         ("after", span(plan.seconds_needed), span(needed)),
-        ("tables until", "–", clock(found.tables_at)),
+        ("tables until", "–", clock(found.tables_at, timezone)),
         ("memory", f"{plan.memory_bytes / 1e6:,.0f} MB", f"{foreseen.memory_bytes / 1e6:,.0f} MB"),
         ("disk", f"{plan.disk_bytes / 1e9:.2f} GB", f"{foreseen.disk_bytes / 1e9:.2f} GB"),
     ]
-    return as_grid(("", "plan", "rehearsed"), rows)
+    return as_grid((timezone or "", "plan", "rehearsed"), rows)
 
 
 def _notes(found: Rehearsal) -> list[str]:

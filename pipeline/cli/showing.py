@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from pipeline.plan import Plan
 
 
-def plan_text(plan: Plan) -> Any:
-    """What tonight can cover, for people."""
+def plan_text(plan: Plan, timezone: str | None) -> Any:
+    """What tonight can cover, for people, by the clocks that the window goes by."""
     pace = (
         "no limit"
         if plan.calls_per_s == float("inf")
@@ -27,21 +28,23 @@ def plan_text(plan: Plan) -> Any:
         ("IDs", f"{plan.ids:,}: {plan.done:,} done, {plan.due:,} due"),
         ("asked tonight", f"{plan.asked:,}, and {plan.deferred:,} left for another night"),
         ("calls", f"{plan.calls_needed:,} ({plan.calls_per_id:.3f} an ID), {pace}"),
-        ("ends", f"{clock(plan.ends_at)}, after {span(plan.seconds_needed)}"),
+        ("ends", f"{clock(plan.ends_at, timezone)}, after {span(plan.seconds_needed)}"),
         (
             "window",
             "none"
             if plan.window_ends is None
-            else f"until {clock(plan.window_ends)}: room for {plan.fits:,} IDs",
+            else f"until {clock(plan.window_ends, timezone)}: room for {plan.fits:,} IDs",
         ),
         ("disk", f"about {plan.disk_bytes / 1e9:.2f} GB, last night's snapshot not counted"),
         ("memory", f"about {plan.memory_bytes / 1e6:,.0f} MB at the peak"),
     ]
-    return as_grid(("", "tonight"), rows)
+    return as_grid(("", f"tonight ({timezone})" if timezone else "tonight"), rows)
 
 
-def clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+def clock(moment: datetime, timezone: str | None) -> str:
+    """By the clocks of that zone; the machine's without one."""
+    zone = ZoneInfo(timezone) if timezone else None
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M")
 
 
 def span(seconds: float) -> str:
