@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,8 @@ from pipeline.blocks import TABLES
 from pipeline.blocks.base import Table, integer, json_text, local_time, text
 from pipeline.blocks.collect import LESSON, Options
 from pipeline.jsontext import Json, JsonFloat, dump
-from pipeline.normalize.answers import Answers, Gathered
+from pipeline.normalize.answers import Answers, Bodies, Gathered
+from pipeline.normalize.body_hash import body_hash
 from pipeline.normalize.kernel.collecting import KernelCollector
 from pipeline.normalize.kernel.library import kernel, why_not
 from pipeline.normalize.kernel.plan import write_plan
@@ -444,6 +446,29 @@ def test_answers_as_a_night_has_them_are_all_taken() -> None:
     assert both_ways(bodies) == 1
     mixed = [body for usual in bodies for body in (usual, b'{"id":1,"profiles":["x"]}')]
     assert both_ways(mixed) == 0.5
+
+
+def test_answers_of_any_length_are_hashed_side_by_side() -> None:
+    """Each one's hash stands in its row and is that of `body_hash`, wherever a block of BLAKE2b ends.
+
+    Also between answers that are refused, and such as the kernel does not hash.
+    """
+    usual = [b'{"id":1,"mood":"%b"}' % (b"x" * length) for length in (*range(520), 9_000, 70_000, 600_000)]
+    others = [b'{"id":1,"profiles":["x"]}', b'{"id":1,"mood":"https://x?Signature=1"}', b'{"id":1,"mood":"']
+    bodies = [
+        body
+        for number, one in enumerate(usual)
+        for body in (one, others[number % 3])[: 1 + (number % 7 == 0)]
+    ]
+    random.Random(7).shuffle(bodies)
+    lengths = np.array(list(map(len, bodies)))
+    abouts = np.stack([np.arange(len(bodies))] * 3, axis=1)
+    answers = Answers(TABLES, OPTIONS)
+    hashes = answers.add_many(Bodies(b"".join(bodies), np.cumsum(lengths) - lengths, lengths), abouts)
+    (customers,) = answers.drain().batches["customers"]
+    wanted = list(map(body_hash, bodies))
+    assert [f"{number:016x}" for number in hashes.tolist()] == wanted
+    assert customers.column("body_hash").to_pylist() == wanted
 
 
 def test_the_next_answers_start_afresh() -> None:

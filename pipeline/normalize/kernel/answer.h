@@ -26,6 +26,9 @@ typedef struct {
 typedef struct { int32_t table, column, row, start, length, is_read; } odd; /* is_read: only rounded */
 typedef struct { int32_t nth, node, row, start, key_length, length; } told; /* an unknown key, and whose row keeps it */
 
+typedef struct { int64_t start, length, done; uint64_t h[8]; int32_t nth; } digest; /* of a text, under way */
+typedef struct { int32_t table, column, row, nth; } unhashed_cell; /* has room for the hash of answer `nth` */
+
 #define MANY(type) struct { type *at; int64_t count, room; }
 
 typedef struct {
@@ -38,13 +41,15 @@ typedef struct {
     MANY(instance) instances;
     MANY(entry) entries;
     MANY(unknown) unknowns;
-    int64_t *rows_before, odds_before, tolds_before, kept_before;
-    uint8_t *scratch;
+    MANY(uint8_t) texts; /* of answers that wait for their hashes */
+    MANY(digest) digests;
+    MANY(unhashed_cell) unhashed;
+    int64_t *rows_before, odds_before, tolds_before, kept_before, texts_before, digests_before, unhashed_before;
     char *body; /* that is read, where others stand behind it */
-    int64_t scratch_room, body_room;
+    int64_t body_room;
     const char *text;
-    int32_t length, nth, why;
-    char hash[17];
+    int32_t length, nth, why, waits; /* waits: for its hash */
+    char hash[16];
     struct { int32_t instance, ordinal; } chain[MAX_DEPTH]; /* the objects on the way to a row */
 } collector;
 

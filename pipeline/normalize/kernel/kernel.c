@@ -27,12 +27,6 @@ static const char *ended(collector *c, const char *text, int64_t length) {
     return body;
 }
 
-static uint64_t number_of(const char *hash) {
-    uint64_t number = 0;
-    for (int i = 0; i < 16; i++) number = number << 4 | (uint64_t)(hash[i] <= '9' ? hash[i] - '0' : hash[i] - 'a' + 10);
-    return number;
-}
-
 EXPORT void kernel_free(collector *c) {
     if (!c) return;
     for (int32_t i = 0; c->table && i < c->plan->tables; i++) {
@@ -43,7 +37,8 @@ EXPORT void kernel_free(collector *c) {
         free(c->table[i].column), free(c->table[i].nth);
     }
     free(c->table), free(c->rows_before), free(c->odds.at), free(c->kept.at), free(c->slots.at);
-    free(c->instances.at), free(c->entries.at), free(c->unknowns.at), free(c->tolds.at), free(c->scratch), free(c->body);
+    free(c->instances.at), free(c->entries.at), free(c->unknowns.at), free(c->tolds.at), free(c->texts.at);
+    free(c->digests.at), free(c->unhashed.at), free(c->body);
     free_plan(c->plan), free(c);
 }
 
@@ -78,38 +73,50 @@ static int read_answer(collector *c) {
     return 1;
 }
 
-/* Take an answer: `length` bytes and a NUL. `nth` goes with each of its rows; `hash` has 16 hex digits, or is empty and
- * gets them. TAKEN, HASH_WANTED (only Python can hash it; nothing was taken), or a reason (`why`) for which it was refused. */
-EXPORT int32_t kernel_add(collector *c, const char *text, int32_t length, int32_t nth, char *hash) {
-    c->text = text, c->length = length, c->nth = nth, c->why = 0;
-    if (!read_answer(c)) return c->why;
-    if (hash[0]) memcpy(c->hash, hash, 16);
-    else {
-        if (!hash_answer(c, c->slots.at)) return c->why;
-        memcpy(hash, c->hash, 16);
-    }
+static void note_before(collector *c) {
     for (int32_t i = 0; i < c->plan->tables; i++) c->rows_before[i] = c->table[i].rows;
     c->odds_before = c->odds.count, c->tolds_before = c->tolds.count, c->kept_before = c->kept.count;
-    c->chain[0].instance = 0, c->chain[0].ordinal = -1;
-    if (walk(c, 0, 0, 0)) return TAKEN;
+    c->texts_before = c->texts.count, c->digests_before = c->digests.count, c->unhashed_before = c->unhashed.count;
+}
+
+static void as_before(collector *c) {
     for (int32_t i = 0; i < c->plan->tables; i++) c->table[i].rows = c->rows_before[i];
     c->odds.count = c->odds_before, c->tolds.count = c->tolds_before, c->kept.count = c->kept_before;
+    c->texts.count = c->texts_before, c->digests.count = c->digests_before, c->unhashed.count = c->unhashed_before;
+}
+
+/* TAKEN, HASH_WANTED (only Python can hash it), or a reason (`why`) for which it was refused; nothing is left of it then. */
+static int32_t take(collector *c, const char *text, int32_t length, int32_t nth, const char *hash) {
+    c->text = text, c->length = length, c->nth = nth, c->why = 0, c->waits = !hash;
+    note_before(c);
+    if (!read_answer(c) || (c->waits && !text_to_hash(c, c->slots.at))) return c->why;
+    if (hash) memcpy(c->hash, hash, 16);
+    c->chain[0].instance = 0, c->chain[0].ordinal = -1;
+    if (walk(c, 0, 0, 0)) return TAKEN;
+    as_before(c);
     return c->why;
 }
 
+/* Take an answer: `length` bytes and a NUL. `nth` goes with each of its rows; `hash` has 16 hex digits. Gives what `take` says. */
+EXPORT int32_t kernel_add(collector *c, const char *text, int32_t length, int32_t nth, const char *hash) {
+    return take(c, text, length, nth, hash);
+}
+
 /* Take the answers that stand in a text at `starts`, of `lengths`; `nth` goes with the first, and so on. Of each that was
- * taken `hashes` gets the number of its 16 hex digits, of each `ends` what kernel_add says. Gives how many were tried: fewer
+ * taken `hashes` gets the number of its 16 hex digits, of each `ends` what `take` says. Gives how many were tried: fewer
  * where one wants a hash. */
 EXPORT int32_t kernel_add_many(collector *c, const char *text, const int64_t *starts, const int64_t *lengths, uint64_t *hashes,
                                int32_t *ends, int32_t count, int32_t nth) {
-    for (int32_t i = 0; i < count; i++) {
-        char hash[17] = "";
-        const char *body = lengths[i] > MAX_BODY ? NULL : ended(c, text + starts[i], lengths[i]);
-        ends[i] = body ? kernel_add(c, body, (int32_t)lengths[i], nth + i, hash) : NO_MEMORY;
-        if (ends[i] == HASH_WANTED) return i;
-        hashes[i] = ends[i] == TAKEN ? number_of(hash) : 0;
+    int32_t done = 0;
+    for (; done < count; done++) {
+        const char *body = lengths[done] > MAX_BODY ? NULL : ended(c, text + starts[done], lengths[done]);
+        ends[done] = body ? take(c, body, (int32_t)lengths[done], nth + done, NULL) : NO_MEMORY;
+        if (ends[done] == HASH_WANTED) break;
+        hashes[done] = 0;
+        if (c->texts.count > MANY_TEXTS) hash_waiting(c, hashes, nth);
     }
-    return count;
+    hash_waiting(c, hashes, nth);
+    return done;
 }
 
 /* library.VERSION: of what plan.py and this file tell each other. */

@@ -14,7 +14,7 @@ enum type { MISSING, NUL, TRUE_, FALSE_, INTEGER, NUMBER, STRING, OBJECT_, ARRAY
 enum why { TAKEN = 0, HASH_WANTED = 1, NOT_JSON = -1, NOT_USUAL = -2, NO_MEMORY = -3, TOO_DEEP = -4 };
 
 enum { MAX_DEPTH = 64, MAX_PATH = 6, DECIMALS = 9, MAX_DIGITS = 38, LONGEST_NUMBER = 64, KEYS_COMPARED = 24, MAX_UNKNOWN = 64,
-       MAX_BODY = 256 << 20 };
+       MAX_BODY = 256 << 20, MANY_TEXTS = 512 << 10 };
 
 typedef struct { int32_t start, length; } word;
 

@@ -83,6 +83,12 @@ static const value *read_path(const collector *c, const column_plan *col, int32_
     return v;
 }
 
+static int note_unhashed(collector *c, int32_t table_, int32_t column_, int64_t row) {
+    if (!ROOM(c->unhashed, 1)) return refuse(c, NO_MEMORY);
+    c->unhashed.at[c->unhashed.count++] = (unhashed_cell){table_, column_, (int32_t)row, c->nth};
+    return 1;
+}
+
 static int put(collector *c, int32_t number, int32_t at, const column_plan *col, int32_t depth, const entry *e) {
     table *t = &c->table[number];
     column *to = &t->column[at];
@@ -104,7 +110,7 @@ static int put(collector *c, int32_t number, int32_t at, const column_plan *col,
         value whole = {here->start, here->end, -1, 0, OBJECT_, 0};
         return put_value(c, number, at, JSON_TEXT, to, row, &whole);
     }
-    case BODY_HASH: return put_text(c, to, row, c->hash, 16);
+    case BODY_HASH: return put_text(c, to, row, c->hash, 16) && (!c->waits || note_unhashed(c, number, at, row));
     default: return put_null(to, col->kind, row);
     }
 }
