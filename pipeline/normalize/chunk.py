@@ -32,7 +32,7 @@ from pipeline.store.journal import (
 from pipeline.store.ledger import CALLS, RECORD_BITS
 
 _HAVE_DATA = frozenset(int(outcome) for outcome in Outcome if outcome.has_data)
-_DATA = sorted(_HAVE_DATA)
+_HAS_DATA = np.isin(np.arange(1 << 8), sorted(_HAVE_DATA))  # by outcome, which is a byte
 GROUP_RECORDS = 2_048
 GROUP_BYTES = 32 << 20
 """So many answers, or so many bytes of them, are kept as Arrow before they go into the parts together."""
@@ -102,7 +102,7 @@ class ChunkNormalizer:
 
     def _until_full(self, heads: Any) -> int:
         """Of these records, how many make a group full; all, where they do not."""
-        has_data = np.isin(heads["outcome"], _DATA)
+        has_data = _HAS_DATA[heads["outcome"]]
         answers = self._answers.count + np.cumsum(has_data)
         size = self._answers.body_bytes + np.cumsum(np.where(has_data, heads["body_bytes"], 0))
         (full,) = np.nonzero((answers >= GROUP_RECORDS) | (size >= GROUP_BYTES))
@@ -110,7 +110,7 @@ class ChunkNormalizer:
 
     def _add_some(self, payload: bytes, records: Columns, chunk: int) -> None:
         heads, first = records.heads, chunk << RECORD_BITS | len(self._calls)
-        (answered,) = np.nonzero(np.isin(heads["outcome"], _DATA))
+        (answered,) = np.nonzero(_HAS_DATA[heads["outcome"]])
         hashes = np.zeros(len(heads), np.uint64)
         if len(answered):
             found = heads[answered]

@@ -81,7 +81,7 @@ class KernelCollector:
 
     def _start(self) -> None:
         self._abouts, self._count = [_NOBODY], 0  # of each answer: customer, moment, record; and how many
-        self._answers: list[About] = []  # the same, while they are drained
+        self._told = _NOBODY  # the same, while they are drained
 
     def __del__(self) -> None:
         if getattr(self, "_kernel", None):
@@ -119,8 +119,8 @@ class KernelCollector:
     def drain(self) -> Collected:
         """Type what was gathered and start afresh. The batches are good until the next answer comes: they lie in the
         kernel's own memory."""
-        told = np.concatenate(self._abouts)
-        self._answers, answers = list(map(About._make, told.tolist())), told.T.copy()
+        self._told = np.concatenate(self._abouts)
+        answers = self._told.T.copy()
         odd = self._odd_cells()
         batches = {}
         for number, state in enumerate(self._states):
@@ -142,7 +142,7 @@ class KernelCollector:
         for nth, node, row, start, key, length in _numbers(keys_at, keys):
             end = start + key
             name, found = texts[start:end].decode(), loads(texts[end : end + length])
-            self._leftovers.unknown_key(self._answers[nth], self._plan.nodes[node], row, name, found)
+            self._leftovers.unknown_key(self._about(nth), self._plan.nodes[node], row, name, found)
         odd = sorted(
             _Cell(table, column, row, texts[start : start + length], bool(is_read))
             for table, column, row, start, length, is_read in _numbers(cells_at, cells)
@@ -196,8 +196,11 @@ class KernelCollector:
             array, unfit = put_in(array, column.kind, unread, self._options.zone)
             misfits += unfit
         for misfit in misfits:
-            self._leftovers.misfit(self._answers[nth[misfit.row]], table, column, misfit)
+            self._leftovers.misfit(self._about(nth[misfit.row]), table, column, misfit)
         return array
+
+    def _about(self, nth: int) -> About:
+        return About._make(self._told[nth].tolist())
 
 
 def _numbers(address: int, count: int) -> list[list[int]]:
