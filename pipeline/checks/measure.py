@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,12 @@ from pipeline.checks.drifts import drifts_of
 from pipeline.checks.levels import equals, levels_of, share
 from pipeline.checks.sample import Ints, Sample, choose, first_rows, ids_of, of_night, only, sampled_rows
 from pipeline.checks.whole import ages, orphans, repeated_keys, usual_age
+from pipeline.processes import usable_cores
 from pipeline.store.history import Found, Measurements
 from pipeline.store.parquet import read_batches
 
+Rows = tuple[str, pa.Table | None, pa.Table]
+"""A table's rows: its name, before (None where there were none, or they are not wanted), tonight."""
 FilesOf = Callable[[str], Iterable[Path]]
 """A table's files in a snapshot, in order; none where it has no such table."""
 
@@ -32,8 +34,10 @@ RELEASED_BYTES = 16 << 20
 """After a table of so many bytes its memory goes back to the system; of smaller ones the next table takes it over."""
 MOST_READERS = 2
 """So many tables are read ahead, on as many cores."""
-RELEASED_ROWS = 100_000
-"""And before a table of so many rows is read: what stays of the one before would add up."""
+RELEASED_ROWS = 1_000_000
+"""And before a table of so many rows is read: what stays of the one before would add up. It costs the kernel's clearing
+of the same pages again, so not before each.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def measure(tonight: Tonight, min_customers: int = 0) -> Measured:
     known = sampled_rows(tonight.files_before(CUSTOMERS), sample)
     numbers, matched = _begin(tonight, of_night(customers, tonight.night), known)
     measured = Measured(numbers, are_few=max(numbers.customers, len(tonight.asked)) < min_customers)
-    for table, before, rows in _read_ahead(tonight, sample, with_before=not measured.are_few):
+    first = (CUSTOMERS, known, customers)
+    for table, before, rows in _read_ahead(tonight, sample, first, with_before=not measured.are_few):
         measured.repeated[table] = repeated_keys(rows)
         measured.orphans[table] = orphans(rows, ids_of(customers))
         if not measured.are_few:
@@ -99,12 +104,8 @@ def measure(tonight: Tonight, min_customers: int = 0) -> Measured:
     return measured
 
 
-def _read_ahead(
-    tonight: Tonight, sample: Sample, *, with_before: bool
-) -> Iterator[tuple[str, pa.Table | None, pa.Table]]:
-    """Each table's rows, before (if there were, and they are wanted) and tonight; the next are read while one is
-    looked at.
-    """
+def _read_ahead(tonight: Tonight, sample: Sample, first: Rows, *, with_before: bool) -> Iterator[Rows]:
+    """Each table's rows, those of `first`, which are there, first; the next are read while one is looked at."""
 
     def read(table: str) -> tuple[str, pa.Table | None, pa.Table | None]:
         if tonight.rows.get(table, 0) >= RELEASED_ROWS:
@@ -114,9 +115,11 @@ def _read_ahead(
         before = sampled_rows(tonight.files_before(table), sample) if is_wanted else None
         return table, before, rows
 
-    names, count = iter(tonight.tables), min(MOST_READERS, os.cpu_count() or 1)
+    names = (name for name in tonight.tables if name != first[0])
+    count = min(MOST_READERS, usable_cores())
     with ThreadPoolExecutor(count, "sample") as readers:
         under_way = deque(readers.submit(read, name) for name in islice(names, count))
+        yield first
         while under_way:
             table, before, rows = under_way.popleft().result()
             under_way.extend(readers.submit(read, name) for name in islice(names, 1))

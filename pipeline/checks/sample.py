@@ -6,7 +6,7 @@ group or two of each table, however large the base is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ WINDOW_CUSTOMERS = 800
 """Of those asked tonight, in one window."""
 WINDOW_KNOWN = 16_384
 """Of all listed, in one window: a night that asked few of many is not to read all of the last snapshot."""
-BATCH_ROWS = 4_096
-"""So many rows are in memory at once, before the sample's are picked: a row group would be hundreds of MB."""
+BATCH_ROWS = 8_192
+"""So many rows are in memory at once, before the sample's are picked: a row group would be hundreds of MB. More are out
+of the processor's caches before they are picked from, fewer cost a call for each column more often.
+"""
 ROWS_EACH = 20
 """Of one customer and table, more are not looked at: a member with a thousand promotions would outvote the others."""
 
@@ -42,6 +44,19 @@ class Sample:
     def overlaps(self, first: int, last: int) -> bool:
         """Whether any window has to do with the IDs from `first` to `last`."""
         return any(start <= last and first <= end for start, end in self.windows)
+
+    def places_in(self, ids: Ints) -> Ints:
+        """Where the sample's customers stand among these IDs.
+
+        Files are sorted, and few rows of one lie in a window: only those are looked up. What is not sorted is looked
+        up whole, so that a file out of order is seen as it is.
+        """
+        if np.any(ids[1:] < ids[:-1]):
+            return np.flatnonzero(is_among(ids, self.customers))
+        near = [window for window in self.windows if window[0] <= ids[-1] and ids[0] <= window[1]]
+        bounds = [(np.searchsorted(ids, first), np.searchsorted(ids, last, "right")) for first, last in near]
+        found = [start + np.flatnonzero(is_among(ids[start:end], self.customers)) for start, end in bounds]
+        return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def choose(asked: Ints, listed: Ints) -> Sample:
@@ -72,19 +87,24 @@ def _rows_in(path: Path, sample: Sample) -> pa.Table:
         meta = pq.read_metadata(path)
         words = _words_in(meta)
         with pq.ParquetFile(
-            path, metadata=meta, read_dictionary=words, page_checksum_verification=True
+            path, metadata=meta, read_dictionary=words, page_checksum_verification=True, pre_buffer=False
         ) as file:
             groups = [number for number in range(file.num_row_groups) if _concerns(file, number, sample)]
             batches = file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False)
-            found = [only(pa.Table.from_batches([batch]), sample.customers) for batch in batches]
             schema = _plain(file.schema_arrow)
-            return pa.concat_tables(
-                [schema.empty_table(), *(rows.cast(schema) for rows in found if len(rows))]
-            )
+            found = [rows.cast(schema) for batch in batches for rows in _picked(batch, sample)]
+            return pa.concat_tables([schema.empty_table(), *found])
     except (OSError, pa.ArrowInvalid) as exc:
         raise StorageError(
             f"Cannot read {path}: {exc}", "`capillary-export rollback` points at the snapshot before."
         ) from exc
+
+
+def _picked(batch: pa.RecordBatch, sample: Sample) -> Iterator[pa.Table]:
+    """The sample's rows of a batch, if it has any; in memory of their own, so that the batch can go."""
+    places = sample.places_in(batch.column(0).to_numpy())
+    if len(places):
+        yield pa.Table.from_batches([batch.take(pa.array(places, pa.int64()))])
 
 
 def _words_in(meta: pq.FileMetaData) -> list[str]:

@@ -59,6 +59,22 @@ def test_texts_come_as_they_are_in_the_table(tmp_path: Path) -> None:
         assert found.equals(rows.take(pa.array(wanted, pa.int64())), check_metadata=True)
 
 
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_several_windows_of_a_file_are_found_whole(tmp_path: Path, is_sorted: bool) -> None:
+    """At both ends of the file, over the end of a batch, several rows of one customer; also in a file out of order,
+    in which the checks have to find what is wrong.
+    """
+    ids = np.repeat(np.arange(10_000), 3)
+    if not is_sorted:
+        np.random.default_rng(1).shuffle(ids)
+    pq.write_table(pa.table({"customer_id": ids, "place": np.arange(len(ids))}), tmp_path / "rows.parquet")
+    windows = ((0, 10), (2_700, 2_760), (2_765, 2_765), (9_990, 9_999))
+    wanted = np.concatenate([np.arange(first, last + 1) for first, last in windows])[1::2]
+    found = sampled_rows([tmp_path / "rows.parquet"], Sample(wanted, windows))
+    assert found is not None
+    assert found["place"].to_pylist() == np.flatnonzero(np.isin(ids, wanted)).tolist()
+
+
 def test_of_many_customers_a_bounded_number_is_looked_at_all_over_the_base() -> None:
     """However many there are, the sample is as large, and has them from the first to the last stretch."""
     for count in (100_000, 1_000_000):
