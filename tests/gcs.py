@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -57,7 +58,8 @@ class Gcs:
             *("-external-url", self.endpoint, "-log-level", "warn"),
         ]
         with (self.root / "log").open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+            # In UTC: it writes times with its machine's offset, where Google's always end with Z.
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env={**os.environ, "TZ": "UTC"})
         ends = time.monotonic() + 40
         while not self._has_bucket():
             assert self.process.poll() is None, (self.root / "log").read_text()[-2000:]
