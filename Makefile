@@ -13,7 +13,7 @@ help: ## What can be made
 
 setup: $(STAMP) ## Everything into .venv (uv when present, else venv and pip)
 
-$(STAMP): pyproject.toml constraints.txt $(wildcard pipeline/normalize/kernel/*.[ch])
+$(STAMP): pyproject.toml constraints.txt $(wildcard pipeline/*/*/*.[ch])
 	@if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) && \
 	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt -e '.[test,dev]'; \

@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.merge import coding as coding_module
-from pipeline.merge import packing, runs
-from pipeline.merge.coding import Coding, joined
+from pipeline.merge import columns, packing, runs
+from pipeline.merge.coding import Coding
 from pipeline.merge.packing import Packing
+from pipeline.merge.records.library import records_library, why_not
+from pipeline.merge.rows import Rows, joined
 from pipeline.merge.runs import sorted_rows
 
 FIELDS: list[pa.Field[Any]] = [
@@ -55,20 +57,32 @@ ROWS = st.lists(
 )
 
 
+WAYS = pytest.mark.parametrize("is_native", [True, False], ids=["in C", "by numpy"])
+
+
+def go(patch: pytest.MonkeyPatch, is_native: bool) -> None:
+    """From now on rows are coded this way."""
+    if is_native and why_not():
+        pytest.skip(why_not())
+    patch.setattr(coding_module, "records_library", records_library if is_native else lambda: None)
+
+
 def a_batch(rows: list[Any]) -> pa.RecordBatch:
     columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
+@WAYS
 @pytest.mark.parametrize("words", [2, 16_384])
 @given(first=ROWS, second=ROWS, cut=st.integers(0, 12))
 def test_what_is_done_with_records_is_done_with_the_rows(
-    words: int, first: list[Any], second: list[Any], cut: int
+    is_native: bool, words: int, first: list[Any], second: list[Any], cut: int
 ) -> None:
     """Joined, cut, taken, picked, packed: as Arrow does it, with every value, null, and text beyond the vocabulary."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coding_module, "MOST_WORDS", words)
+        go(patch, is_native)
+        patch.setattr(columns, "MOST_WORDS", words)
         coding = Coding(SCHEMA)
         both = a_batch([*first, *second])
         rows = joined([coding.rows(a_batch(first)), coding.rows(a_batch(second))])
@@ -106,17 +120,19 @@ def many_rows(count: int, seed: int) -> pa.RecordBatch:
     return a_batch(rows)
 
 
+@WAYS
 @pytest.mark.parametrize("most_words", [16_384, 20])
 def test_by_way_of_the_disk_or_not_sorted_rows_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_words: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_native: bool, most_words: int
 ) -> None:
     """Runs hold what is in the records and what lies beside them; a customer's rows keep their order."""
-    monkeypatch.setattr(coding_module, "MOST_WORDS", most_words)
-    monkeypatch.setattr(coding_module, "_FEW_WORDS", 2_000)
+    go(monkeypatch, is_native)
+    monkeypatch.setattr(columns, "MOST_WORDS", most_words)
+    monkeypatch.setattr(columns, "FEW_WORDS", 2_000)
     monkeypatch.setattr(runs, "RUN_BYTES", 40_000)
     batches = [many_rows(700, seed) for seed in range(5)]
     coding = Coding(SCHEMA)
-    with sorted_rows(batches, coding, tmp_path / "runs") as rows:
+    with sorted_rows([batches[:2], batches[2:3], batches[3:]], coding, tmp_path / "runs") as rows:
         assert len(list((tmp_path / "runs").iterdir())) > 2
         found = [coding.batch(joined(list(source))) for source in rows.sources]
     expected = pa.Table.from_batches(batches)
@@ -132,7 +148,7 @@ def test_rows_are_packed_in_lots_whatever_lies_beside(
     monkeypatch: pytest.MonkeyPatch, most_words: int
 ) -> None:
     """A lot whose dictionary is too large is halved; a large amount among small ones is packed with them."""
-    monkeypatch.setattr(coding_module, "MOST_WORDS", most_words)
+    monkeypatch.setattr(columns, "MOST_WORDS", most_words)
     monkeypatch.setattr(packing, "LOOSE_BYTES", 1)
     monkeypatch.setattr(packing, "LOT_BYTES", 100_000)
     monkeypatch.setattr(packing, "_PACKED_SHARE", 1.0)
@@ -145,11 +161,75 @@ def test_rows_are_packed_in_lots_whatever_lies_beside(
     assert (waiting.rows, waiting.bytes) == (0, 0)
 
 
-def test_a_vocabulary_takes_no_more_than_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@WAYS
+def test_a_vocabulary_takes_no_more_than_it_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, is_native: bool
+) -> None:
     """Texts that are like no other lie beside the records, as they are."""
-    monkeypatch.setattr(coding_module, "_FEW_WORDS", 2)
+    go(monkeypatch, is_native)
+    monkeypatch.setattr(columns, "FEW_WORDS", 2)
     batch = pa.RecordBatch.from_pydict({"customer_id": [1, 2, 3, 4], "text": ["a", "b", "c", "d"]})
     coding = Coding(batch.schema)
     rows = coding.rows(batch)
     assert rows.beside["text"].to_pylist() == ["a", "b", "c", "d"]
     assert len(coding.columns[1].words) == 0
+
+
+WORDS = st.none() | st.sampled_from(["", "a", "b", "ab", "ä", "日本", "twelve bytes", "x" * 40])
+"""Few that come often, of one byte a letter and of more, shorter and longer than a hash takes at once."""
+
+
+@pytest.mark.parametrize("few", [0, 256])
+@given(
+    groups=st.lists(st.lists(st.lists(WORDS, max_size=9), min_size=1, max_size=3), max_size=5),
+    most_words=st.integers(1, 9),
+    most_letters=st.integers(0, 60),
+)
+def test_both_ways_have_the_same_words(
+    few: int, groups: list[list[list[str | None]]], most_words: int, most_letters: int
+) -> None:
+    """Which texts become words, in which order, when there is no room for more; and so what lies beside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("FEW_WORDS", few), ("MOST_WORDS", most_words), ("MOST_LETTERS", most_letters)):
+            patch.setattr(columns, name, value)
+        found = []
+        for is_native in (True, False):
+            go(patch, is_native)
+            found.append(coded_texts(groups))
+    assert found[0] == found[1]
+
+
+def coded_texts(groups: list[list[list[str | None]]]) -> Any:
+    """The words, and of each group the records' numbers and what lies beside them."""
+    fields: list[pa.Field[Any]] = [pa.field("customer_id", pa.int64()), pa.field("text", pa.string())]
+    schema = pa.schema(fields)
+    coding, told = Coding(schema), []
+    for group in groups:
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [pa.array([7] * len(texts)), pa.array(texts, pa.string())], schema=schema
+            )
+            for texts in group
+        ]
+        rows = coding.rows(*batches)
+        beside = {name: values.to_pylist() for name, values in rows.beside.items()}
+        told.append((rows.records["text"].tolist(), beside, rows.nbytes))
+    return coding.columns[1].words.to_pylist(), told
+
+
+@given(first=ROWS, second=ROWS, third=ROWS, cut=st.integers(0, 12))
+def test_both_ways_make_the_same_records(
+    first: list[Any], second: list[Any], third: list[Any], cut: int
+) -> None:
+    """Of every kind, with what has no place in them; also of batches that are a part of others."""
+    batches = [a_batch(first), a_batch([*second, *third]).slice(cut), a_batch(third)]
+    with pytest.MonkeyPatch.context() as patch:
+        found: list[Rows] = []
+        for is_native in (True, False):
+            go(patch, is_native)
+            found.append(Coding(SCHEMA).rows(*batches))
+    native, by_numpy = found
+    for name in native.records.dtype.names or ():
+        assert native.records[name].tolist() == by_numpy.records[name].tolist()
+    assert native.beside.keys() == by_numpy.beside.keys()
+    assert all(values.equals(by_numpy.beside[name]) for name, values in native.beside.items())

@@ -1,111 +1,19 @@
-"""Rows on their way through the merge: records of a fixed width, which are sorted, joined and cut in one piece.
-
-A table has up to forty columns, and each of Arrow's calls handles one. A record has all of a row's values side by
-side: numbers as they are, an amount as eight bytes of billionths, a text as its number in the column's vocabulary. A
-value that has no such form (a large amount, a text that is like no other) lies beside the records in an Arrow column,
-null elsewhere.
-"""
+"""How a table's rows are records: column by column with numpy, or all at once in C."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.store.ledger import Ints
-
-Values = Any
-"""An Arrow array; its stubs have a type for each of its types."""
-Beside = dict[str, Values]
-"""By column: the values that have no place in the records, null where they have; no entry where all have."""
-
-MOST_WORDS = 16_384
-"""A vocabulary takes no more words, and the next texts lie beside the records."""
-MOST_LETTERS = 1 << 20
-"""Nor more bytes of text than these, about."""
-_FEW_WORDS = (
-    256  # among the first texts, however many these are; of more than every third a word, a column has none
-)
-_WORD = np.dtype("<u2")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a table."""
-
-    records: npt.NDArray[Any]  # structured, a field for each column that has one
-    beside: Beside = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @property
-    def ids(self) -> Ints:
-        """Whose they are."""
-        return np.ascontiguousarray(self.records["customer_id"])
-
-    @property
-    def nbytes(self) -> int:
-        """What they take in memory."""
-        beside: int = sum(column.nbytes for column in self.beside.values())
-        return self.records.nbytes + beside
-
-    def cut(self, start: int, stop: int | None = None) -> Rows:
-        """Those from `start` on, before `stop`; nothing is copied."""
-        records = self.records[start:stop]
-        return Rows(
-            records, {name: column.slice(start, len(records)) for name, column in self.beside.items()}
-        )
-
-    def taken(self, places: Ints) -> Rows:
-        """Those at these places, in this order."""
-        return Rows(self.records.take(places), _taken(self.beside, places))
-
-    def only(self, wanted: npt.NDArray[np.bool_]) -> Rows:
-        """Those where `wanted` is true."""
-        if wanted.all():
-            return self
-        rows = _as_bytes(self.records).compress(wanted, axis=0)
-        mask = pa.array(wanted)
-        beside = {name: column.filter(mask) for name, column in self.beside.items()}
-        return Rows(rows.reshape(-1).view(self.records.dtype), beside)
-
-
-def joined(several: Sequence[Rows]) -> Rows:
-    """One after the other."""
-    if len(several) == 1:
-        return several[0]
-    records = np.concatenate([_as_bytes(rows.records) for rows in several])
-    beside = [(len(rows), rows.beside) for rows in several]
-    return Rows(records.reshape(-1).view(several[0].records.dtype), beside_of(beside))
-
-
-def beside_of(several: Sequence[tuple[int, Beside]]) -> Beside:
-    """What lies beside so many rows each, one after the other."""
-    kinds = {name: column.type for _, beside in several for name, column in beside.items()}
-    return {
-        name: pa.concat_arrays(
-            [beside[name] if name in beside else pa.nulls(rows, kind) for rows, beside in several]
-        )
-        for name, kind in kinds.items()
-    }
-
-
-def _taken(beside: Beside, places: Ints) -> Beside:
-    if not beside:
-        return {}
-    at = pa.array(places, pa.int64())
-    return {name: column.take(at) for name, column in beside.items()}
-
-
-def _as_bytes(records: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """The same memory; numpy copies bytes faster than fields."""
-    return records.view(np.uint8).reshape(len(records), records.dtype.itemsize)
+from pipeline.merge.at_once import AtOnce
+from pipeline.merge.columns import column_of
+from pipeline.merge.records.library import records_library
+from pipeline.merge.rows import Beside, Rows
+from pipeline.merge.sources import joined_batches
 
 
 class Coding:
@@ -113,19 +21,23 @@ class Coding:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self.columns = [_column_of(field) for field in schema]
+        self.columns = [column_of(field) for field in schema]
         held = sorted((one for one in self.columns if one.dtype), key=lambda one: -one.dtype.itemsize)
         self.dtype = np.dtype([(one.name, one.dtype) for one in held], align=True)
+        library = records_library()
+        self._at_once = AtOnce(library, self.columns, self.dtype) if library else None
 
-    def rows(self, batch: pa.RecordBatch) -> Rows:
+    def rows(self, *batches: pa.RecordBatch) -> Rows:
         """Rows in the schema's columns, as records."""
-        records = np.empty(batch.num_rows, self.dtype)
-        return Rows(records, self.code(batch.columns, records))
+        records = np.empty(sum(batch.num_rows for batch in batches), self.dtype)
+        return Rows(records, self.code(batches, records))
 
-    def code(self, arrays: Sequence[Values], records: npt.NDArray[Any]) -> Beside:
-        """Write values of all columns into the records; gives what lies beside."""
+    def code(self, batches: Sequence[pa.RecordBatch], records: npt.NDArray[Any]) -> Beside:
+        """Write batches, one behind the other, into the records; gives what lies beside."""
+        if self._at_once is not None:
+            return self._at_once.code(batches, records)
         found = {}
-        for column, values in zip(self.columns, arrays, strict=True):
+        for column, values in zip(self.columns, joined_batches(batches).columns, strict=True):
             if values.null_count == len(values):
                 column.leave_empty(records)
             elif (beside := column.code(values, records)) is not None:
@@ -140,205 +52,3 @@ class Coding:
     def none(self) -> Rows:
         """No rows."""
         return Rows(np.empty(0, self.dtype))
-
-
-Codes = Any
-"""A column's values as they stand in records: an array of numpy's, of the column's `dtype`."""
-
-
-class Column:
-    """A column of a kind that has no place in records: all of it lies beside."""
-
-    dtype: np.dtype[Any] | None = None
-    nothing: int = 0  # stands in records where no value is
-
-    def __init__(self, field: pa.Field[Any]) -> None:
-        self.name: str = field.name
-        self.kind: Any = field.type
-
-    def leave_empty(self, records: npt.NDArray[Any]) -> None:
-        """Write null into all records."""
-        if self.dtype:
-            records[self.name] = self.nothing
-
-    def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        """Write values, not all of them null, into the records; gives those that have no place there, with null for
-        the others.
-        """
-        del records
-        return values
-
-    def codes(self, rows: Rows) -> Codes:
-        """The column of some rows."""
-        return np.ascontiguousarray(rows.records[self.name]) if self.dtype else np.zeros(len(rows), np.bool_)
-
-    def plain(self, codes: Codes, beside: Values | None) -> Values:
-        """The values as Arrow has them."""
-        return beside if beside is not None else pa.nulls(len(codes), self.kind)
-
-
-class Numbers(Column):
-    """Whole numbers, moments, dates. The smallest of all stands for null, or for itself where it lies beside."""
-
-    def __init__(self, field: pa.Field[Any]) -> None:
-        super().__init__(field)
-        self.dtype: np.dtype[Any] = np.dtype(f"<i{field.type.bit_width // 8}")
-        self.integer: Any = pa.int64() if self.dtype.itemsize == 8 else pa.int32()
-        self.nothing = np.iinfo(self.dtype).min
-
-    def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        into = records[self.name]
-        integers = values.view(self.integer)
-        filled = integers.fill_null(self.nothing) if values.null_count else integers
-        into[:] = numbers = filled.to_numpy()
-        is_odd = numbers == self.nothing
-        if np.count_nonzero(is_odd) == values.null_count:
-            return None
-        return _only_at(values, is_odd)
-
-    def plain(self, codes: Codes, beside: Values | None) -> Values:
-        values = as_array(self.kind, codes, self.nothing, self._buffer(codes))
-        return values if beside is None else pc.coalesce(beside, values)
-
-    def _buffer(self, codes: Codes) -> pa.Buffer:
-        return pa.py_buffer(codes)
-
-
-class Amounts(Numbers):
-    """Decimals, as whole numbers of their smallest unit. Of more than eight bytes, they lie beside."""
-
-    def __init__(self, field: pa.Field[Any]) -> None:
-        Column.__init__(self, field)
-        self.dtype, self.integer = np.dtype("<i8"), pa.int64()
-        self.nothing = np.iinfo(self.dtype).min
-
-    def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        into = records[self.name]
-        halves: Any = np.frombuffer(values.buffers()[1], np.int64).reshape(-1, 2)
-        low, high = halves[values.offset : values.offset + len(values)].T
-        is_odd = (high != low >> 63) | (low == self.nothing)
-        if values.null_count:
-            is_null = values.is_null().to_numpy(zero_copy_only=False)
-            into[:] = np.where(is_null | is_odd, self.nothing, low)
-            is_odd &= ~is_null
-        elif is_odd.any():
-            into[:] = np.where(is_odd, self.nothing, low)
-        else:
-            into[:] = low
-        return _only_at(values, is_odd) if is_odd.any() else None
-
-    def _buffer(self, codes: Codes) -> pa.Buffer:
-        halves: Any = np.empty((len(codes), 2), np.int64)
-        halves[:, 0] = codes
-        np.right_shift(codes, 63, out=halves[:, 1])
-        return pa.py_buffer(halves)
-
-
-class Flags(Numbers):
-    """Yes, no or null, in a byte."""
-
-    def __init__(self, field: pa.Field[Any]) -> None:
-        Column.__init__(self, field)
-        self.dtype, self.integer = np.dtype("i1"), pa.int8()
-        self.nothing = -1
-
-    def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        flags: Any = values.cast(pa.int8())
-        records[self.name][:] = flags.fill_null(self.nothing).to_numpy()
-        return None
-
-    def _buffer(self, codes: Codes) -> pa.Buffer:
-        return _bitmap(codes == 1)
-
-
-class Texts(Column):
-    """Texts, as numbers of words. A column of texts that hardly repeat themselves has no vocabulary."""
-
-    nothing = np.iinfo(_WORD).max
-
-    def __init__(self, field: pa.Field[Any]) -> None:
-        super().__init__(field)
-        self.dtype: np.dtype[Any] = _WORD
-        self._numbers: dict[str | None, int] = {}
-        self._letters = 0
-        self._words: Values = pa.array([], self.kind)
-        self._is_closed = False  # no more words are taken, and nothing is looked up
-
-    def code(self, values: Values, records: npt.NDArray[Any]) -> Values | None:
-        into = records[self.name]
-        if self._is_closed:
-            self.leave_empty(records)
-            return values
-        encoded: Any = values.dictionary_encode()
-        distinct = encoded.dictionary
-        if not self._numbers and len(distinct) > max(_FEW_WORDS, len(values) // 3):
-            self._is_closed = True
-            return self.code(values, records)
-        numbers = self._numbered(distinct)
-        indices = encoded.indices.fill_null(len(distinct)) if encoded.null_count else encoded.indices
-        into[:] = numbers.take(indices.to_numpy())
-        has_all = numbers[:-1].max() < self.nothing
-        return None if has_all else _only_at(values, into == self.nothing)
-
-    def _numbered(self, distinct: Values) -> Codes:
-        """The numbers of these texts, and behind them that of null. New ones become words while there is room."""
-        known = self._numbers
-        numbers = np.empty(len(distinct) + 1, _WORD)
-        numbers[-1] = self.nothing
-        for at, text in enumerate(distinct.to_pylist()):
-            number = known.get(text)
-            if number is None:
-                number = self._new(text)
-            numbers[at] = number
-        return numbers
-
-    def _new(self, text: Any) -> int:
-        self._letters += len(text)
-        self._is_closed |= len(self._numbers) >= MOST_WORDS or self._letters > MOST_LETTERS
-        if self._is_closed:
-            return int(self.nothing)
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    @property
-    def words(self) -> Values:
-        """The vocabulary, by number."""
-        if len(self._words) < len(self._numbers):
-            self._words = pa.array(list(self._numbers), self.kind)
-        return self._words
-
-    def plain(self, codes: Codes, beside: Values | None) -> Values:
-        if beside is not None and not beside.null_count:
-            return beside
-        values = self.words.take(as_array(pa.uint16(), codes, self.nothing))
-        return values if beside is None else pc.coalesce(beside, values)
-
-
-def _column_of(field: pa.Field[Any]) -> Any:
-    kind = field.type
-    if pa.types.is_boolean(kind):
-        return Flags(field)
-    if pa.types.is_string(kind):
-        return Texts(field)
-    if pa.types.is_decimal128(kind):
-        return Amounts(field)
-    is_number = pa.types.is_signed_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_date32(kind)
-    return Numbers(field) if is_number and kind.bit_width >= 32 else Column(field)
-
-
-def _only_at(values: Values, wanted: npt.NDArray[np.bool_]) -> Values:
-    """The values where `wanted` is true, null elsewhere."""
-    kept: Values = pc.if_else(pa.array(wanted), values, pa.scalar(None, values.type))
-    return kept
-
-
-def as_array(kind: Any, codes: Codes, nothing: int, buffer: pa.Buffer | None = None) -> Values:
-    """An Arrow array over the same memory, or that of `buffer`; null where `nothing` stands."""
-    is_null = codes == nothing
-    nulls = int(np.count_nonzero(is_null))
-    validity = _bitmap(~is_null) if nulls else None
-    return pa.Array.from_buffers(kind, len(codes), [validity, buffer or pa.py_buffer(codes)], nulls)
-
-
-def _bitmap(flags: npt.NDArray[np.bool_]) -> pa.Buffer:
-    bits: Any = np.packbits(flags, bitorder="little")
-    return pa.py_buffer(bits)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.merge.coding import Coding, Rows
+from pipeline.merge.coding import Coding
 from pipeline.merge.groups import TableFileWriter
+from pipeline.merge.rows import Rows
 from pipeline.merge.sources import Batches
 from pipeline.store.atomic import make_folder, storage_errors, sync_file, sync_folder
 from pipeline.store.parquet import fingerprint

@@ -9,8 +9,9 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.merge.coding import Coding, Rows
+from pipeline.merge.coding import Coding
 from pipeline.merge.packing import Packing
+from pipeline.merge.rows import Rows
 
 ROW_GROUP_BYTES = 20 << 20
 """A row group takes about so many bytes encoded, before compression: warehouses like 16 MiB or more."""

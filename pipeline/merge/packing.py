@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.merge.coding import Codes, Coding, Column, Flags, Numbers, Rows, Texts, as_array, beside_of
+from pipeline.merge.coding import Coding
+from pipeline.merge.columns import Codes, Column, Flags, Numbers, Texts, as_array
+from pipeline.merge.rows import Rows, beside_of
 
 LOT_ROWS = 32_768
 """So many rows are packed at once, at the most."""

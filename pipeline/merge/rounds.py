@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from pipeline.merge.coding import Rows, joined
+from pipeline.merge.rows import Rows, joined
 from pipeline.store.ledger import Ints
 
 Source = Iterable[Rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
-from pipeline.merge.coding import Beside, Coding, Rows, beside_of, joined
+from pipeline.merge.coding import Coding
 from pipeline.merge.rounds import Source, by_customer, in_order, rounds
-from pipeline.merge.sources import Batches, in_groups
+from pipeline.merge.rows import Beside, Rows, beside_of, joined
+from pipeline.merge.sources import Group, in_groups
 from pipeline.store.atomic import make_folder, storage_errors
 
 RUN_BYTES = 12 << 20
@@ -47,28 +48,28 @@ class SortedRows:
 
 
 @contextmanager
-def sorted_rows(batches: Batches, coding: Coding, scratch: Path) -> Iterator[SortedRows]:
-    """The rows of all batches (in any order) from at most FAN_IN sources.
+def sorted_rows(groups: Iterable[Group], coding: Coding, scratch: Path) -> Iterator[SortedRows]:
+    """The rows of all batches (in any order; those of a group are taken at once) from at most FAN_IN sources.
 
     `scratch` is a folder to use and remove; what a death left there is of no use. Raises StorageError.
     """
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        found = _memory_fulls(batches, coding, scratch)
+        found = _memory_fulls(groups, coding, scratch)
         sources, level = found.sources, 0
         while len(sources) > FAN_IN:
-            groups = [sources[start : start + FAN_IN] for start in range(0, len(sources), FAN_IN)]
+            several = [sources[start : start + FAN_IN] for start in range(0, len(sources), FAN_IN)]
             level += 1
             sources = [
-                _Run(_merged(group, coding), coding, scratch / f"{level}-{number:05d}")
-                for number, group in enumerate(groups)
+                _Run(_merged(some, coding), coding, scratch / f"{level}-{number:05d}")
+                for number, some in enumerate(several)
             ]
         yield replace(found, sources=[_larger(one, SOURCES_BYTES // len(sources)) for one in sources])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _memory_fulls(batches: Batches, coding: Coding, scratch: Path) -> SortedRows:
+def _memory_fulls(groups: Iterable[Group], coding: Coding, scratch: Path) -> SortedRows:
     """A source for each memory full. A single one stays there; of several, all go to the disk."""
     filling, size = _Filling(coding), 0
     runs: list[Source] = []
@@ -77,11 +78,11 @@ def _memory_fulls(batches: Batches, coding: Coding, scratch: Path) -> SortedRows
         runs.append(_Run(filling.in_order(), coding, scratch / f"0-{len(runs):05d}"))
         filling.empty()
 
-    for batch in batches:
-        if not filling.has_room(batch):
+    for group in groups:
+        if not filling.has_room(_rows_of(group)):
             size += filling.bytes
             put_down()
-        filling.add(batch)
+        filling.add(group)
     size += filling.bytes
     if not runs:
         return SortedRows([filling.in_order()], size, filling.bytes)
@@ -105,18 +106,19 @@ class _Filling:
         """What the rows take."""
         return self._rows * self._coding.dtype.itemsize + self._beside_bytes
 
-    def has_room(self, batch: pa.RecordBatch) -> bool:
-        """Whether these rows fit, too; a first batch always does."""
-        is_full = self._rows + batch.num_rows > len(self._records) or self._beside_bytes >= RUN_BYTES
+    def has_room(self, rows: int) -> bool:
+        """Whether so many more fit; the first always do."""
+        is_full = self._rows + rows > len(self._records) or self._beside_bytes >= RUN_BYTES
         return not self._rows or not is_full
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, group: Group) -> None:
         """More rows, in the columns of the table."""
-        stop = self._rows + batch.num_rows
+        rows = _rows_of(group)
+        stop = self._rows + rows
         if stop > len(self._records):
             self._records = np.empty(stop, self._coding.dtype)
-        beside = self._coding.code(batch.columns, self._records[self._rows : stop])
-        self._beside.append((batch.num_rows, beside))
+        beside = self._coding.code(group, self._records[self._rows : stop])
+        self._beside.append((rows, beside))
         self._beside_bytes += sum(column.nbytes for column in beside.values())
         self._rows = stop
 
@@ -135,6 +137,10 @@ class _Filling:
         for start in range(0, self._rows, at_once):
             stop = start + at_once
             yield rows.cut(start, stop) if order is None else rows.taken(order[start:stop])
+
+
+def _rows_of(group: Group) -> int:
+    return sum(batch.num_rows for batch in group)
 
 
 def _rows_in(size: int, coding: Coding) -> int:

@@ -15,6 +15,8 @@ from pipeline.store.parquet import read_batches
 from pipeline.store.parts import read_part
 
 Batches = Iterable[pa.RecordBatch]
+Group = Sequence[pa.RecordBatch]
+"""Some, to be taken at once."""
 Piece = TypeVar("Piece")
 
 TEXT_BYTES = 24
@@ -36,9 +38,9 @@ def fresh_rows(path: Path, schema: pa.Schema, ledger: Ledger, rows: int) -> Iter
     return _aligned((without_stale(batch, ledger) for batch in batches), schema, path)
 
 
-def together(batches: Batches, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows, so many or some more at a time: a batch costs a call for each column, however few its rows are."""
-    return map(joined_batches, in_groups(batches, lambda batch: batch.num_rows, rows))
+def together(batches: Batches, rows: int) -> Iterator[Group]:
+    """The same rows, so many or some more at a time: taking a group costs some calls, however few its rows are."""
+    return in_groups(batches, lambda batch: batch.num_rows, rows)
 
 
 def in_groups(pieces: Iterable[Piece], size_of: Callable[[Piece], int], enough: int) -> Iterator[list[Piece]]:
@@ -55,7 +57,7 @@ def in_groups(pieces: Iterable[Piece], size_of: Callable[[Piece], int], enough: 
         yield waiting
 
 
-def joined_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+def joined_batches(batches: Group) -> pa.RecordBatch:
     """One after the other."""
     if len(batches) == 1:
         return batches[0]

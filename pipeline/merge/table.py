@@ -11,13 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.merge.changes import Changes, changes_schema
-from pipeline.merge.coding import Coding, Rows
+from pipeline.merge.coding import Coding
 from pipeline.merge.files import Deliver, keep_in_place, table_files
 from pipeline.merge.groups import WAITING_BYTES
 from pipeline.merge.leaving import Leaves
 from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.rows import Rows
 from pipeline.merge.runs import SOURCES_BYTES, SortedRows, sorted_rows
-from pipeline.merge.sources import fresh_rows, last_rows, rows_in, together
+from pipeline.merge.sources import Group, fresh_rows, last_rows, rows_in, together
 from pipeline.store.ledger import Ledger
 from pipeline.store.parts import bytes_as_parquet
 from pipeline.store.snapshots import ManifestTable
@@ -165,7 +166,7 @@ def _tonights(inputs: TableInputs, ledger: Ledger, coding: Coding) -> Iterator[S
         yield rows
 
 
-def _fresh(inputs: TableInputs, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+def _fresh(inputs: TableInputs, ledger: Ledger) -> Iterator[Group]:
     rows = rows_in(SOURCES_BYTES, inputs.schema)
 
     def of_parts() -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import native
 from pipeline.blocks import TABLES
 from pipeline.jsontext import dump
 from pipeline.normalize import answers
@@ -21,7 +22,7 @@ def why_not() -> str:
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the environment, for whoever mistrusts it."""
-    monkeypatch.setenv(library.SWITCH, "Off")
+    monkeypatch.setenv(native.SWITCH, "Off")
     assert why_not() == "CAPILLARY_KERNEL=off"
 
 

@@ -1,0 +1,183 @@
+/* Columns into records: what coding.py does column by column, of a batch in one call, without the interpreter's lock.
+ *
+ * A coder knows where in a record each column of a table stands, and has the words of its texts. It belongs to one thread
+ * at a time. tests/test_records.py holds it and Python's way to the same records.
+ */
+#include "arrow.h"
+#include "vocabulary.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* coder.py tells these. A column of kind BESIDE has no place in a record. */
+enum kind { BESIDE, NUMBER4, NUMBER8, AMOUNT, FLAG, TEXT };
+enum { NO_MEMORY = -1 };
+
+typedef struct {
+    int32_t kind, at; /* where in a record */
+    vocabulary words;
+} column;
+
+typedef struct {
+    int32_t columns, width;
+    column *column;
+} coder;
+
+EXPORT void records_free(coder *c) {
+    if (!c) return;
+    for (int32_t i = 0; c->column && i < c->columns; i++) free_words(&c->column[i].words);
+    free(c->column), free(c);
+}
+
+/* `told`: for each column its kind and its place in records that are `width` bytes wide. NULL: no memory. */
+EXPORT coder *records_new(const int32_t *told, int32_t columns, int32_t width) {
+    coder *c = calloc(1, sizeof *c);
+    if (!c || !(c->column = calloc((size_t)columns + 1, sizeof(column)))) {
+        free(c);
+        return NULL;
+    }
+    c->columns = columns, c->width = width;
+    for (int32_t i = 0; i < columns; i++) c->column[i] = (column){told[2 * i], told[2 * i + 1], no_words()};
+    return c;
+}
+
+typedef struct {
+    int64_t count, start;
+    const uint8_t *valid; /* NULL: all are */
+    const void *data, *letters;
+    char *to;
+    int32_t width;
+} cells;
+
+static inline int is_null(const cells *from, int64_t i) { return from->valid && !bit(from->valid, from->start + i); }
+
+#define NUMBERS(name, type, smallest)                                                                                        \
+    static int64_t name(const cells *from) {                                                                                 \
+        const type *data = (const type *)from->data + from->start;                                                           \
+        char *to = from->to;                                                                                                 \
+        int64_t odd = 0;                                                                                                     \
+        for (int64_t i = 0; i < from->count; i++, to += from->width) {                                                       \
+            type number = is_null(from, i) ? smallest : data[i];                                                             \
+            odd += number == smallest && !is_null(from, i);                                                                  \
+            memcpy(to, &number, sizeof number);                                                                              \
+        }                                                                                                                    \
+        return odd;                                                                                                          \
+    }
+
+NUMBERS(numbers4, int32_t, INT32_MIN)
+NUMBERS(numbers8, int64_t, INT64_MIN)
+
+/* Sixteen bytes, of which the lower half is all, or they have no place. */
+static int64_t amounts(const cells *from) {
+    const int64_t *data = (const int64_t *)from->data + 2 * from->start;
+    char *to = from->to;
+    int64_t odd = 0;
+    for (int64_t i = 0; i < from->count; i++, to += from->width) {
+        int64_t low = data[2 * i], high = data[2 * i + 1];
+        if (is_null(from, i)) low = INT64_MIN;
+        else if (high != low >> 63 || low == INT64_MIN) low = INT64_MIN, odd++;
+        memcpy(to, &low, sizeof low);
+    }
+    return odd;
+}
+
+static int64_t flags(const cells *from) {
+    char *to = from->to;
+    for (int64_t i = 0; i < from->count; i++, to += from->width)
+        *to = (char)(is_null(from, i) ? -1 : bit(from->data, from->start + i));
+    return 0;
+}
+
+static void leave_empty(int32_t kind, const cells *from) {
+    const int64_t smallest = INT64_MIN;
+    const int32_t smallest4 = INT32_MIN;
+    char *to = from->to;
+    for (int64_t i = 0; i < from->count; i++, to += from->width) {
+        if (kind == NUMBER4) memcpy(to, &smallest4, 4);
+        else if (kind == TEXT) memset(to, 0xff, 2);
+        else if (kind == FLAG) *to = -1;
+        else memcpy(to, &smallest, 8);
+    }
+}
+
+static int64_t texts(const cells *from, vocabulary *words) {
+    const int32_t *ends = (const int32_t *)from->data + from->start;
+    char *to = from->to;
+    int64_t odd = 0;
+    for (int64_t i = 0; i < from->count; i++, to += from->width) {
+        int32_t number = NO_WORD;
+        if (!is_null(from, i)) {
+            number = word_of(words, (const char *)from->letters + ends[i], ends[i + 1] - ends[i]);
+            if (number < 0) return NO_MEMORY;
+            odd += number == NO_WORD;
+        }
+        uint16_t word = (uint16_t)number;
+        memcpy(to, &word, sizeof word);
+    }
+    return odd;
+}
+
+/* Writes a batch into `records`. `children`: which of its arrays is each column, -1 for none (null), -2 to leave it alone.
+ * `odd` gets by column how many values have no place in the records; there stands what stands for null.
+ * The batch is released. 0: no memory. */
+EXPORT int32_t records_code(coder *c, struct ArrowArray *batch, const int32_t *children, char *records, int64_t *odd) {
+    int32_t ok = 1;
+    for (int32_t i = 0; ok && i < c->columns; i++) {
+        column *col = &c->column[i];
+        cells from = {.count = batch->length, .to = records + col->at, .width = c->width};
+        odd[i] = 0;
+        if (col->kind == BESIDE || children[i] == -2) continue;
+        const struct ArrowArray *child = children[i] < 0 ? NULL : batch->children[children[i]];
+        if (!child || child->null_count == child->length) {
+            leave_empty(col->kind, &from);
+            continue;
+        }
+        from.start = child->offset;
+        from.valid = child->null_count ? child->buffers[0] : NULL;
+        from.data = child->buffers[1];
+        switch (col->kind) {
+        case NUMBER4: odd[i] = numbers4(&from); break;
+        case NUMBER8: odd[i] = numbers8(&from); break;
+        case AMOUNT: odd[i] = amounts(&from); break;
+        case FLAG: odd[i] = flags(&from); break;
+        default:
+            from.letters = child->buffers[2];
+            odd[i] = texts(&from, &col->words);
+            ok = odd[i] != NO_MEMORY;
+        }
+    }
+    if (batch->release) batch->release(batch);
+    return ok;
+}
+
+/* Of a column's words: how many there are, their characters with those that found no room, whether no more are taken;
+ * where they end, and where their letters stand. */
+EXPORT void records_words(const coder *c, int32_t column, int64_t *to) {
+    const vocabulary *words = &c->column[column].words;
+    to[0] = words->count, to[1] = words->characters, to[2] = words->is_closed;
+    to[3] = (int64_t)(intptr_t)words->starts, to[4] = (int64_t)(intptr_t)words->letters;
+}
+
+/* Forget a column's words. */
+EXPORT void records_forget(coder *c, int32_t column) {
+    free_words(&c->column[column].words);
+    c->column[column].words = no_words();
+}
+
+/* From now on a column takes no more words than these, nor of more characters. */
+EXPORT void records_limit(coder *c, int32_t column, int64_t most_words, int64_t most_characters) {
+    vocabulary *words = &c->column[column].words;
+    words->most_words = most_words < NO_WORD ? most_words : NO_WORD, words->most_characters = most_characters;
+}
+
+/* Records from their places into another order. */
+EXPORT void records_take(const char *records, int32_t width, const int64_t *places, int64_t count, char *to) {
+    for (int64_t i = 0; i < count; i++, to += width) {
+        const char *from = records + places[i] * width;
+        int32_t at = 0;
+        for (; at + 8 <= width; at += 8) memcpy(to + at, from + at, 8);
+        for (; at < width; at++) to[at] = from[at];
+    }
+}
+
+/* library.VERSION: of what coder.py and this file tell each other. */
+EXPORT int32_t records_version(void) { return 1; }
