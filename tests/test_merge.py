@@ -33,6 +33,7 @@ from pipeline.merge import (
     table,
     write_files,
 )
+from pipeline.merge import rounds as rounds_module
 from pipeline.merge.changes import changes_schema
 from pipeline.merge.coding import Coding
 from pipeline.merge.rounds import in_order, rounds
@@ -252,7 +253,8 @@ def test_a_full_file_is_followed_by_the_next(export: Export, monkeypatch: pytest
     """Files are rotated at their size; no row is lost or doubled, and no file but a lone one is empty."""
     monkeypatch.setattr(files, "FILE_BYTES", 2_000)
     monkeypatch.setattr(groups, "WAITING_BYTES", 1)
-    monkeypatch.setattr(table, "SOURCES_BYTES", 1)  # batches of 1,024 rows, the fewest there are
+    for room in (table, runs):
+        monkeypatch.setattr(room, "SOURCES_BYTES", 1)  # batches of 1,024 rows, the fewest there are
     expected = [(one, f"text {one * 7919 % 10_007}") for one in range(10_000)]
     export.add_previous(expected[::2])
     export.add_part(expected[1::2])
@@ -321,16 +323,23 @@ INPUTS = st.lists(
 )
 
 
+@pytest.mark.parametrize("is_native", [True, False], ids=["in C", "by numpy"])
 @settings(max_examples=200)
-@given(inputs=INPUTS)
+@given(inputs=INPUTS, enough=st.integers(0, 100))
 def test_however_inputs_are_cut_into_batches_the_rows_are_the_same(
-    inputs: list[tuple[list[int], list[int]]],
+    is_native: bool, inputs: list[tuple[list[int], list[int]]], enough: int
 ) -> None:
     """Sorted, none lost, none doubled; rows of one customer from one input keep their order across batches."""
     rows = [[(one, f"{number}:{at}") for at, one in enumerate(ids)] for number, (ids, _) in enumerate(inputs)]
     coding = Coding(SCHEMA)
     sources = [map(coding.rows, batches_of(some, cuts)) for some, (_, cuts) in zip(rows, inputs, strict=True)]
-    merged = [coding.batch(in_order(one)) for one in rounds(sources, coding.none())]
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_native:
+            patch.setattr(rounds_module, "records_library", lambda: None)
+        merged = [
+            coding.batch(in_order([rows for pieces in one for rows in pieces], coding.none()))
+            for one in rounds(sources, enough)
+        ]
     for one, following in pairwise(merged):
         assert one["customer_id"][-1].as_py() < following["customer_id"][0].as_py()
     found = plain(pa.Table.from_batches(merged, SCHEMA))

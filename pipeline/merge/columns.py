@@ -51,8 +51,8 @@ class Column:
         return values
 
     def codes(self, rows: Rows) -> Codes:
-        """The column of some rows."""
-        return np.ascontiguousarray(rows.records[self.name]) if self.dtype else np.zeros(len(rows), np.bool_)
+        """The column of some rows: a copy, whatever becomes of them."""
+        return rows.records[self.name].copy() if self.dtype else np.zeros(len(rows), np.bool_)
 
     def plain(self, codes: Codes, beside: Values | None) -> Values:
         """The values as Arrow has them."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.merge.records.interleaving import Scratch
 from pipeline.store.ledger import Ints
 
 Values = Any
@@ -40,6 +41,16 @@ class Rows:
         return np.ascontiguousarray(self.records["customer_id"])
 
     @property
+    def first_id(self) -> int:
+        """Whose the first one is."""
+        return int(self.records["customer_id"][0])
+
+    @property
+    def last_id(self) -> int:
+        """Whose the last one is."""
+        return int(self.records["customer_id"][-1])
+
+    @property
     def nbytes(self) -> int:
         """What they take in memory."""
         beside: int = sum(column.nbytes for column in self.beside.values())
@@ -52,9 +63,13 @@ class Rows:
             records, {name: column.slice(start, len(records)) for name, column in self.beside.items()}
         )
 
-    def taken(self, places: Ints) -> Rows:
-        """Those at these places, in this order."""
-        return Rows(self.records.take(places), _taken(self.beside, places))
+    def taken(self, places: Ints, scratch: Scratch | None = None) -> Rows:
+        """Those at these places, in this order. With a `scratch` they are good until it is used again."""
+        into = (scratch or Scratch()).records(len(places), self.records.dtype)
+        self.records.take(
+            places, out=into, mode="clip"
+        )  # the places are right; another mode takes a copy first
+        return Rows(into, taken(self.beside, places))
 
     def only(self, wanted: npt.NDArray[np.bool_]) -> Rows:
         """Those where `wanted` is true."""
@@ -86,7 +101,8 @@ def beside_of(several: Sequence[tuple[int, Beside]]) -> Beside:
     }
 
 
-def _taken(beside: Beside, places: Ints) -> Beside:
+def taken(beside: Beside, places: Ints) -> Beside:
+    """What lies beside the rows at these places, in this order."""
     if not beside:
         return {}
     at = pa.array(places, pa.int64())

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import mmap
 import shutil
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import ipc
 
 from pipeline.merge.coding import Coding
+from pipeline.merge.records.interleaving import Scratch
 from pipeline.merge.rounds import Source, by_customer, in_order, rounds
-from pipeline.merge.rows import Beside, Rows, beside_of, joined
-from pipeline.merge.sources import Group, in_groups
+from pipeline.merge.rows import Beside, Rows, beside_of
+from pipeline.merge.sources import Group
 from pipeline.store.atomic import make_folder, storage_errors
 
 RUN_BYTES = 12 << 20
@@ -30,7 +31,11 @@ RUN_BYTES = 12 << 20
 SORTING_BYTES = 2 * RUN_BYTES + (8 << 20)
 """What sorting takes at the most: the records, what lies beside them, and what is just being read or written."""
 BATCH_BYTES = 64 << 10
-"""A run's rows are read so many at a time, at the least."""
+"""A run's rows are written and read so many at a time."""
+PIECE_BYTES = 256 << 10
+"""Rows that stayed in memory are put in order so many at a time: larger pieces of memory come from the system each time
+(`processes.LARGE_BYTES`), which clears them.
+"""
 SOURCES_BYTES = 2 << 20
 """All runs together have so much in memory, about."""
 FAN_IN = 128
@@ -45,6 +50,11 @@ class SortedRows:
     sources: list[Source]
     bytes: int  # of all rows
     held_bytes: int  # of those that are in memory
+
+    @property
+    def bytes_each(self) -> int:
+        """So many bytes of each source are in memory at once while they are read, about."""
+        return SOURCES_BYTES // max(1, len(self.sources))
 
 
 @contextmanager
@@ -64,7 +74,7 @@ def sorted_rows(groups: Iterable[Group], coding: Coding, scratch: Path) -> Itera
                 _Run(_merged(some, coding), coding, scratch / f"{level}-{number:05d}")
                 for number, some in enumerate(several)
             ]
-        yield replace(found, sources=[_larger(one, SOURCES_BYTES // len(sources)) for one in sources])
+        yield replace(found, sources=sources)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -75,7 +85,8 @@ def _memory_fulls(groups: Iterable[Group], coding: Coding, scratch: Path) -> Sor
     runs: list[Source] = []
 
     def put_down() -> None:
-        runs.append(_Run(filling.in_order(), coding, scratch / f"0-{len(runs):05d}"))
+        rows = filling.in_order(BATCH_BYTES, Scratch())
+        runs.append(_Run(rows, coding, scratch / f"0-{len(runs):05d}"))
         filling.empty()
 
     for group in groups:
@@ -85,7 +96,7 @@ def _memory_fulls(groups: Iterable[Group], coding: Coding, scratch: Path) -> Sor
         filling.add(group)
     size += filling.bytes
     if not runs:
-        return SortedRows([filling.in_order()], size, filling.bytes)
+        return SortedRows([filling.in_order(PIECE_BYTES)], size, filling.bytes)
     put_down()
     return SortedRows(runs, size, held_bytes=0)
 
@@ -126,17 +137,17 @@ class _Filling:
         """Begin anew."""
         self._beside, self._beside_bytes, self._rows = [], 0, 0
 
-    def in_order(self) -> Iterator[Rows]:
-        """Them by customer, some at a time."""
+    def in_order(self, size: int, scratch: Scratch | None = None) -> Iterator[Rows]:
+        """Them by customer, so many bytes of them at a time; with a `scratch`, good until the next ones come."""
         rows = Rows(self._records[: self._rows], beside_of(self._beside))
         self._beside = []  # it is in one piece now
         order, ids = None, rows.ids
         if (ids[1:] < ids[:-1]).any():
             order = by_customer(ids)
-        at_once = _rows_in(SOURCES_BYTES, self._coding)
+        at_once = _rows_in(size, self._coding)
         for start in range(0, self._rows, at_once):
             stop = start + at_once
-            yield rows.cut(start, stop) if order is None else rows.taken(order[start:stop])
+            yield rows.cut(start, stop) if order is None else rows.taken(order[start:stop], scratch)
 
 
 def _rows_of(group: Group) -> int:
@@ -148,54 +159,62 @@ def _rows_in(size: int, coding: Coding) -> int:
 
 
 def _merged(group: Sequence[Source], coding: Coding) -> Iterator[Rows]:
-    for one in rounds(group, coding.none()):
-        yield in_order(one)
+    """As one source; its rows are good until the next ones come."""
+    scratch = Scratch()
+    for one in rounds(group, SOURCES_BYTES // len(group)):
+        yield in_order((rows for pieces in one for rows in pieces), coding.none(), scratch)
+
+
+_HEAD = struct.Struct("<QQQ")
+_CODEC: Final = "lz4_raw"
 
 
 class _Run:
     """A run on the disk: written at once, opened when it is read, removed when it was. A death makes it anew: no sync.
 
-    Some rows at a time are a stream of Arrow's, so that each can have other columns beside the records.
+        run   = frame*
+        frame = rows:u64 bytes:u64 beside:u64 records stream
+
+    The records are compressed; what lies beside them is a stream of Arrow's, of no bytes where nothing does.
     """
 
     def __init__(self, source: Source, coding: Coding, path: Path) -> None:
         self._dtype, self._path = coding.dtype, path
         make_folder(path.parent)
         at_once = _rows_in(BATCH_BYTES, coding)
-        with storage_errors("write", path), pa.OSFile(str(path), "wb") as file:
+        with storage_errors("write", path), path.open("wb") as file:
             for rows in source:
                 for start in range(0, len(rows), at_once):
                     _write(rows.cut(start, start + at_once), file)
 
     def __iter__(self) -> Iterator[Rows]:
-        options = ipc.IpcReadOptions(use_threads=False)
-        with storage_errors("read", self._path), pa.OSFile(str(self._path), "rb") as file:
-            size = file.size()
-            while file.tell() < size:
-                for batch in ipc.open_stream(file, options=options):
-                    yield _read(batch, self._dtype)
+        with storage_errors("read", self._path), self._path.open("rb") as file:
+            while head := file.read(_HEAD.size):
+                yield self._read(file, *_HEAD.unpack(head))
         self._path.unlink()
 
+    def _read(self, file: BinaryIO, rows: int, size: int, beside: int) -> Rows:
+        memory: Any = pa.decompress(file.read(size), rows * self._dtype.itemsize, _CODEC)
+        records = np.frombuffer(memory, self._dtype, rows)
+        if not beside:
+            return Rows(records)
+        batch = ipc.open_stream(file.read(beside)).read_next_batch()
+        return Rows(records, dict(zip(batch.schema.names, batch.columns, strict=True)))
 
-_RECORDS = "records"
 
-
-def _write(rows: Rows, file: pa.NativeFile) -> None:
+def _write(rows: Rows, file: BinaryIO) -> None:
     found: Any = rows.records
-    records = pa.Array.from_buffers(pa.binary(found.itemsize), len(rows), [None, pa.py_buffer(found)])
-    batch = pa.RecordBatch.from_arrays([records, *rows.beside.values()], names=[_RECORDS, *rows.beside])
+    records = pa.compress(pa.py_buffer(found), _CODEC)
+    beside = _stream_of(rows.beside) if rows.beside else b""
+    file.write(_HEAD.pack(len(rows), len(records), len(beside)))
+    file.write(records)
+    file.write(beside)
+
+
+def _stream_of(beside: Beside) -> Any:
+    batch = pa.RecordBatch.from_arrays(list(beside.values()), names=list(beside))
+    sink = pa.BufferOutputStream()
     options = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-    with ipc.new_stream(file, batch.schema, options=options) as writer:
+    with ipc.new_stream(sink, batch.schema, options=options) as writer:
         writer.write_batch(batch)
-
-
-def _read(batch: pa.RecordBatch, dtype: npt.DTypeLike) -> Rows:
-    [records, *beside] = batch.columns
-    memory: Any = records.buffers()[1]
-    found = np.frombuffer(memory, dtype, batch.num_rows)
-    return Rows(found, dict(zip(batch.schema.names[1:], beside, strict=True)))
-
-
-def _larger(source: Source, size: int) -> Iterator[Rows]:
-    """The same rows, about so many bytes at a time: rounds of few rows cost as much as those of many."""
-    return map(joined, in_groups(source, lambda rows: rows.nbytes, size))
+    return sink.getvalue()

@@ -15,6 +15,7 @@ from pipeline.merge.coding import Coding
 from pipeline.merge.files import Deliver, keep_in_place, table_files
 from pipeline.merge.groups import WAITING_BYTES
 from pipeline.merge.leaving import Leaves
+from pipeline.merge.records.interleaving import Scratch
 from pipeline.merge.rounds import in_order, rounds
 from pipeline.merge.rows import Rows
 from pipeline.merge.runs import SOURCES_BYTES, SortedRows, sorted_rows
@@ -138,22 +139,29 @@ class SortedTable:
 
     def write(self) -> MergedTable:
         """The other half: the files. Raises StorageError."""
-        inputs, coding, sums = self.inputs, self.coding, _Sums()
+        inputs, coding, sums, scratch = self.inputs, self.coding, _Sums(), Scratch()
         with self.stack as stack:
             expected = inputs.expected_bytes
             files = stack.enter_context(
                 table_files(coding, self.folder, inputs.compression, self.deliver, expected)
             )
             changes = stack.enter_context(_changes(inputs, self.folder, self.deliver))
-            for last, *tonight in rounds([_lasts(inputs, coding), *self.tonight.sources], coding.none()):
-                inputs.check_in()
-                sifted = _sift(last, in_order(tonight or [coding.none()]), self.leaves)
-                files.add(in_order([sifted.kept, sifted.fresh]))
+            for sifted in self._sifted():
+                files.add(in_order([sifted.kept, sifted.fresh], coding.none(), scratch))
                 sums.add(sifted)
                 if changes is not None:
                     changes.add(coding.batch(sifted.gone), coding.batch(sifted.fresh))
         changed = _changed(changes) if changes is not None else None
         return MergedTable(files.finished, sums.fresh, sums.kept, sums.gone, changed)
+
+    def _sifted(self) -> Iterator[_Sifted]:
+        """Round by round; the rows of one are good until the next one comes."""
+        none, scratches = self.coding.none(), (Scratch(), Scratch())
+        sources = [_lasts(self.inputs, self.coding), *self.tonight.sources]
+        for last, *tonight in rounds(sources, self.tonight.bytes_each):
+            self.inputs.check_in()
+            fresh = in_order((rows for pieces in tonight for rows in pieces), none, scratches[0])
+            yield _sift(in_order(last, none, scratches[1]), fresh, self.leaves)
 
 
 @contextmanager

@@ -169,14 +169,61 @@ EXPORT void records_limit(coder *c, int32_t column, int64_t most_words, int64_t 
     words->most_words = most_words < NO_WORD ? most_words : NO_WORD, words->most_characters = most_characters;
 }
 
-/* Records from their places into another order. */
-EXPORT void records_take(const char *records, int32_t width, const int64_t *places, int64_t count, char *to) {
-    for (int64_t i = 0; i < count; i++, to += width) {
-        const char *from = records + places[i] * width;
-        int32_t at = 0;
-        for (; at + 8 <= width; at += 8) memcpy(to + at, from + at, 8);
-        for (; at < width; at++) to[at] = from[at];
+typedef struct {
+    const char *at, *end;
+    int64_t key, place; /* of the record at `at`: its customer, and where it would stand if all were one behind the other */
+    int32_t stretch;
+} cursor;
+
+static inline int comes_before(const cursor *a, const cursor *b) {
+    return a->key < b->key || (a->key == b->key && a->stretch < b->stretch);
+}
+
+static void sift_down(cursor *heap, int32_t count, int32_t at) {
+    cursor moved = heap[at];
+    for (int32_t child; (child = 2 * at + 1) < count; at = child) {
+        child += child + 1 < count && comes_before(&heap[child + 1], &heap[child]);
+        if (!comes_before(&heap[child], &moved)) break;
+        heap[at] = heap[child];
     }
+    heap[at] = moved;
+}
+
+static inline int64_t key_at(const char *record) {
+    int64_t key;
+    memcpy(&key, record, sizeof key);
+    return key;
+}
+
+/* Sorted stretches of records as one: by the number at `key_place`, of equal ones those of an earlier stretch first.
+ * `places` (or NULL) gets where each stood. 0: no memory. */
+EXPORT int32_t records_interleave(const char *const *stretches, const int64_t *counts, int32_t count, int32_t width,
+                                  int32_t key_place, char *to, int64_t *places) {
+    cursor *heap = malloc(((size_t)count + 1) * sizeof *heap);
+    if (!heap) return 0;
+    int32_t left = 0;
+    int64_t before = 0;
+    for (int32_t i = 0; i < count; before += counts[i++])
+        if (counts[i])
+            heap[left++] = (cursor){stretches[i], stretches[i] + counts[i] * width, key_at(stretches[i] + key_place), before, i};
+    for (int32_t i = left / 2; i-- > 0;) sift_down(heap, left, i);
+    while (left) {
+        cursor *first = heap;
+        const cursor *next = left < 2 ? NULL : &heap[1 + (left > 2 && comes_before(&heap[2], &heap[1]))];
+        const char *start = first->at;
+        do {
+            if (places) *places++ = first->place++;
+            first->at += width;
+            if (first->at == first->end) break;
+            first->key = key_at(first->at + key_place);
+        } while (!next || comes_before(first, next));
+        memcpy(to, start, (size_t)(first->at - start));
+        to += first->at - start;
+        if (first->at == first->end) heap[0] = heap[--left];
+        sift_down(heap, left, 0);
+    }
+    free(heap);
+    return 1;
 }
 
 /* library.VERSION: of what coder.py and this file tell each other. */
