@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.merge import coding as coding_module
-from pipeline.merge import columns, packing, runs
+from pipeline.merge import columns, packing, rounds, runs
 from pipeline.merge.coding import Coding
 from pipeline.merge.packing import Packing
 from pipeline.merge.records.library import records_library, why_not
@@ -64,7 +64,8 @@ def go(patch: pytest.MonkeyPatch, is_native: bool) -> None:
     """From now on rows are coded this way."""
     if is_native and why_not():
         pytest.skip(why_not())
-    patch.setattr(coding_module, "records_library", records_library if is_native else lambda: None)
+    for room in (coding_module, packing, rounds):
+        patch.setattr(room, "records_library", records_library if is_native else lambda: None)
 
 
 def a_batch(rows: list[Any]) -> pa.RecordBatch:
@@ -143,16 +144,19 @@ def test_by_way_of_the_disk_or_not_sorted_rows_are_the_same(
     assert not (tmp_path / "runs").exists()
 
 
+@WAYS
 @pytest.mark.parametrize("most_words", [16_384, 20])
+@pytest.mark.parametrize("small", [1, 1 << 20])
 def test_rows_are_packed_in_lots_whatever_lies_beside(
-    monkeypatch: pytest.MonkeyPatch, most_words: int
+    monkeypatch: pytest.MonkeyPatch, is_native: bool, most_words: int, small: int
 ) -> None:
     """A lot whose dictionary is too large is halved; a large amount among small ones is packed with them."""
+    go(monkeypatch, is_native)
     monkeypatch.setattr(columns, "MOST_WORDS", most_words)
     monkeypatch.setattr(packing, "LOOSE_BYTES", 1)
     monkeypatch.setattr(packing, "LOT_BYTES", 100_000)
     monkeypatch.setattr(packing, "_PACKED_SHARE", 1.0)
-    monkeypatch.setattr(packing, "_SMALL", 1 << 20)
+    monkeypatch.setattr(packing, "_SMALL", small)
     batches, coding = [many_rows(900, seed) for seed in range(4)], Coding(SCHEMA)
     waiting = Packing(coding)
     for batch in batches:

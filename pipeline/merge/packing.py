@@ -8,6 +8,7 @@ column by column, or writes as they are.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 
 from pipeline.merge.coding import Coding
 from pipeline.merge.columns import Codes, Column, Flags, Numbers, Texts, as_array
+from pipeline.merge.records.distinct import distinct_in
+from pipeline.merge.records.library import records_library
 from pipeline.merge.rows import Rows, beside_of
 
 LOT_ROWS = 32_768
@@ -221,9 +224,25 @@ class _WaitingNumbers(_Waiting):
         if beside is not None:
             yield from _encoded(self._column.plain(codes, beside), self.kind)
             return
+        library = records_library()
+        if library is not None:
+            yield from self._encoded_at_once(library, codes)
+            return
         for lot in _encoded(as_array(self._column.integer, codes, self._column.nothing), self.kind):
             values = self._column.plain(lot.dictionary.to_numpy(), None)
             yield pa.DictionaryArray.from_arrays(lot.indices, values)
+
+    def _encoded_at_once(self, library: ctypes.CDLL, codes: Codes) -> Iterator[Any]:
+        """The same as `_encoded`."""
+        index, nothing, half = self.kind.index_type, self._column.nothing, len(codes) // 2
+        found = distinct_in(library, codes, nothing, 1 << index.bit_width - 1)
+        if found is None:
+            yield from self._encoded_at_once(library, codes[:half])
+            yield from self._encoded_at_once(library, codes[half:])
+            return
+        narrow: Any = found.indices.astype(index.to_pandas_dtype(), copy=False)
+        indices = as_array(index, codes, nothing, pa.py_buffer(narrow))
+        yield pa.DictionaryArray.from_arrays(indices, self._column.plain(found.numbers, None), safe=False)
 
     def values(self) -> Any:
         if not self._is_packed:

@@ -20,6 +20,7 @@ _SIGNATURES: Signatures = {
     "records_words": (None, [_POINTER, _NUMBER, _POINTER]),
     "records_forget": (None, [_POINTER, _NUMBER]),
     "records_limit": (None, [_POINTER, _NUMBER, _LONG, _LONG]),
+    "records_distinct": (_NUMBER, [_POINTER, _NUMBER, _LONG, _LONG, _NUMBER, _POINTER, _POINTER]),
     "records_interleave": (_NUMBER, [_POINTER, _POINTER, _NUMBER, _NUMBER, _NUMBER, _POINTER, _POINTER]),
 }
 

@@ -53,13 +53,21 @@ static inline int is_null(const cells *from, int64_t i) { return from->valid && 
 #define NUMBERS(name, type, smallest)                                                                                        \
     static int64_t name(const cells *from) {                                                                                 \
         const type *data = (const type *)from->data + from->start;                                                           \
+        const int64_t count = from->count, width = from->width;                                                              \
         char *to = from->to;                                                                                                 \
         int64_t odd = 0;                                                                                                     \
-        for (int64_t i = 0; i < from->count; i++, to += from->width) {                                                       \
-            type number = is_null(from, i) ? smallest : data[i];                                                             \
-            odd += number == smallest && !is_null(from, i);                                                                  \
-            memcpy(to, &number, sizeof number);                                                                              \
-        }                                                                                                                    \
+        if (!from->valid)                                                                                                    \
+            for (int64_t i = 0; i < count; i++, to += width) {                                                               \
+                odd += data[i] == smallest;                                                                                  \
+                memcpy(to, &data[i], sizeof(type));                                                                          \
+            }                                                                                                                \
+        else                                                                                                                 \
+            for (int64_t i = 0; i < count; i++, to += width) {                                                               \
+                int there = bit(from->valid, from->start + i);                                                               \
+                type number = there ? data[i] : smallest;                                                                    \
+                odd += there & (number == smallest);                                                                         \
+                memcpy(to, &number, sizeof number);                                                                          \
+            }                                                                                                                \
         return odd;                                                                                                          \
     }
 
@@ -224,6 +232,47 @@ EXPORT int32_t records_interleave(const char *const *stretches, const int64_t *c
     }
     free(heap);
     return 1;
+}
+
+#define DISTINCT(name, type)                                                                                                 \
+    static int32_t name(const type *numbers, int64_t count, type nothing, int32_t most, uint16_t *slots, uint32_t mask,         \
+                        int16_t *indices, type *distinct) {                                                                     \
+        int32_t found = 0, last = -1;                                                                                           \
+        for (int64_t i = 0; i < count; i++) {                                                                                   \
+            type number = numbers[i];                                                                                           \
+            if (number == nothing) { indices[i] = 0; continue; }                                                                \
+            if (last < 0 || distinct[last] != number) {                                                                         \
+                uint32_t at = (uint32_t)((uint64_t)number * 0x9e3779b97f4a7c15u >> 40) & mask;                                  \
+                while (slots[at] != NO_WORD && distinct[slots[at]] != number) at = (at + 1) & mask;                             \
+                if (slots[at] == NO_WORD) {                                                                                     \
+                    if (found == most) return -1;                                                                               \
+                    distinct[found] = number, slots[at] = (uint16_t)found++;                                                    \
+                }                                                                                                               \
+                last = slots[at];                                                                                               \
+            }                                                                                                                   \
+            indices[i] = (int16_t)last;                                                                                         \
+        }                                                                                                                       \
+        return found;                                                                                                           \
+    }
+
+DISTINCT(distinct4, int32_t)
+DISTINCT(distinct8, int64_t)
+
+/* Numbers of `width` bytes as a dictionary: `distinct` gets each once, in the order in which they come, and has room for
+ * `most`; `indices` which of them it is, 0 where `nothing` stands.
+ * Gives how many are distinct; -1: more than `most` (32,768 at the most), -2: no memory. */
+EXPORT int32_t records_distinct(const void *numbers, int32_t width, int64_t count, int64_t nothing, int32_t most,
+                                int16_t *indices, void *distinct) {
+    uint32_t room = 64;
+    while (room < 2 * (uint32_t)most) room *= 2;
+    uint16_t *slots = malloc(room * sizeof *slots);
+    if (!slots) return -2;
+    memset(slots, 0xff, room * sizeof *slots);
+    int32_t found = width == 8
+        ? distinct8(numbers, count, nothing, most, slots, room - 1, indices, distinct)
+        : distinct4(numbers, count, (int32_t)nothing, most, slots, room - 1, indices, distinct);
+    free(slots);
+    return found;
 }
 
 /* library.VERSION: of what coder.py and this file tell each other. */
