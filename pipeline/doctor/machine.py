@@ -16,7 +16,8 @@ from pipeline import __version__
 from pipeline.doctor.case import Case
 from pipeline.doctor.finding import Finding, fine, warned
 from pipeline.errors import StorageError, UsageError
-from pipeline.normalize.kernel.library import why_not
+from pipeline.merge.records import library as records
+from pipeline.normalize.kernel import library as kernel
 from pipeline.plan import Plan
 from pipeline.store.atomic import storage_errors
 
@@ -42,12 +43,21 @@ def look_at_machine(case: Case) -> Iterator[Finding]:
             f"{most:,} files may be open at once; a night may need {needed:,}.",
             f"Raise it: `ulimit -n {needed}`, or LimitNOFILE= in the systemd unit.",
         )
-    if missing := why_not():
-        yield warned(
-            "machine",
-            f"Answers are normalized in Python, which takes several times as long as by the C library: {missing}.",
-            "Have a C compiler (gcc or clang) there and install the package again; `make setup` does.",
-        )
+    yield from _without_libraries()
+
+
+def _without_libraries() -> Iterator[Finding]:
+    slower = {
+        "Answers are normalized in Python, which takes several times as long as by": kernel.why_not(),
+        "Tables are merged by numpy, which takes longer than by": records.why_not(),
+    }
+    for what, missing in slower.items():
+        if missing:
+            yield warned(
+                "machine",
+                f"{what} the C library: {missing}.",
+                "Have a C compiler (gcc or clang) there and install the package again; `make setup` does.",
+            )
 
 
 def look_at_time_zone(case: Case) -> Iterator[Finding]:

@@ -18,7 +18,9 @@ import pytest
 from pipeline.doctor import Level, examine, machine
 from pipeline.doctor.case import Case
 from pipeline.errors import Exit
+from pipeline.merge.records import library as records
 from pipeline.night import Options, Screen, run_night
+from pipeline.normalize.kernel import library as kernel
 from pipeline.sandbox import Sandbox, known_ids
 from pipeline.store.workspace import NightState, Workspace
 from tests.conftest import Home
@@ -210,6 +212,19 @@ def test_too_few_open_files_are_a_warning(home: Home, monkeypatch: pytest.Monkey
     assert told[0].level is Level.OK
     assert told[1].level is Level.WARN
     assert "ulimit -n 528" in told[1].remedy
+
+
+@pytest.mark.parametrize(("library", "slower"), [(kernel, "normalized"), (records, "merged")])
+def test_a_library_that_was_not_built_is_a_warning(
+    home: Home, monkeypatch: pytest.MonkeyPatch, library: Any, slower: str
+) -> None:
+    """What is slower for it, why it is missing, how to have it."""
+    monkeypatch.setattr(library, "why_not", lambda: "that was not built")
+    told = [one for one in found(home.config(), "machine") if one.level is Level.WARN]
+    (about_it,) = [one for one in told if "library" in one.detail]
+    assert slower in about_it.detail
+    assert "that was not built" in about_it.detail
+    assert "compiler" in about_it.remedy
 
 
 def test_a_window_by_a_clock_in_utc_is_a_warning(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
