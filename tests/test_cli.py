@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -340,6 +341,15 @@ def test_an_option_is_named_by_its_own_name(home: Home) -> None:
     ended = command("run", home.config_path, "--out", "ftp://x")
     assert ended.returncode == 2
     assert "output.url = 'ftp://x' (from --out)" in ended.stderr
+
+
+def test_a_night_that_has_not_come_is_none(home: Home, sandbox: Sandbox) -> None:
+    """A mistyped year would be live, and every night before it held, for as long."""
+    next_year = datetime.now(UTC).date() + timedelta(days=365)
+    ended = command("run", home.config_path, "--night", next_year)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"The night {next_year} has not come" in ended.stderr
+    assert calls_seen(sandbox) == 0
 
 
 def test_a_plan_goes_by_the_clocks_of_the_window(home: Home) -> None:

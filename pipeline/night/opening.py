@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from time import monotonic
 from zoneinfo import ZoneInfo
 
 from pipeline.blocks import TABLES
 from pipeline.config import Config
-from pipeline.errors import HelperError
+from pipeline.errors import HelperError, UsageError
 from pipeline.night.page import try_page
 from pipeline.night.tonight import Night, Options, Screen
 from pipeline.normalize.fence import DEATHS_BY_CHANCE, normalize_behind_fence
@@ -75,9 +75,9 @@ def _unseen_calls(folder: NightFolder, night: Night) -> tuple[float, int]:
 
 def which_night(config: Config, options: Options, workspace: Workspace) -> NightFolder:
     zone = ZoneInfo(config.window.timezone) if config.window.timezone else None
-    if options.night is not None:
-        return workspace.night(options.night)
     now = options.now()
+    if options.night is not None:
+        return _come(workspace.night(options.night), night_of(now, zone))
     for folder in reversed(workspace.nights()):
         state = folder.state()
         if state is not None and state.state in UNFINISHED:
@@ -86,6 +86,16 @@ def which_night(config: Config, options: Options, workspace: Workspace) -> Night
                 return folder
         break
     return workspace.night(night_of(now, zone))
+
+
+def _come(folder: NightFolder, tonight: date) -> NightFolder:
+    """The folder of a night that has come. One of a mistyped year would be live, and hold all before it, until then."""
+    if folder.night > tonight + timedelta(days=1) and folder.state() is None:
+        raise UsageError(
+            f"The night {folder.night} has not come: tonight is {tonight}.",
+            "Name a night up to tomorrow, or leave --night out.",
+        )
+    return folder
 
 
 def _take_along_dead_nights(night: Night) -> None:
