@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE := 1
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Everything into .venv (uv when present, else venv and pip)
 
@@ -138,8 +138,9 @@ check-deploy: setup ## The DAG in a real Airflow (an environment of its own), an
 bench-page: setup ## What the morning page of a million calls costs: seconds, memory, bytes
 	$(BIN)/python -m bench.page 1,000,000
 
-screenshot: setup ## README's picture of the morning page, from three nights of the demo (needs Chromium; 4 minutes)
+screenshot: setup ## README's picture of the morning page, from three nights of the demo (needs Chromium; 2 minutes)
 	$(BIN)/python -m tests.report.screenshot docs/morning-page.png
+
 bench-rehearse: setup ## Nights in real time, and what plan and rehearse foresaw of them: bench/REHEARSALS.md (8 minutes, mostly waiting)
 	$(BIN)/python -m bench.rehearsals
 
@@ -149,4 +150,4 @@ sandbox: setup ## The stand-in API on port 8080
 clean: ## Away with what can be made again
 	rm -rf $(VENV) $(READERS) $(WAREHOUSES) .airflow .azurite dist demo-export .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: bench-growth test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers warehouses bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
+.PHONY: crash-s3 bench-growth test-long bench-rehearse sizing bench-normalize azurite screenshot bench-page readers warehouses bench-formats check-deploy bench-checks bench-merge bench bench-quick profile help setup demo test check format docs fuzz crash crash-s3 simulate bench-knowledge bench-quota sandbox clean
