@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.merge import columns as kinds
-from pipeline.merge.columns import Column, Texts, only_at
+from pipeline.merge.columns import Codes, Column, Texts, only_at
 from pipeline.merge.records.coder import EMPTY, LEFT_ALONE, TEXT, Coder
-from pipeline.merge.rows import Beside, Values
+from pipeline.merge.rows import Beside, Rows, Values
 
 Batches = Sequence[pa.RecordBatch]
 Records = npt.NDArray[Any]
@@ -43,6 +43,10 @@ class AtOnce:
             if odd[place] and self._coder.words(place).is_closed:
                 self._which[place] = EMPTY
         return dict(self._beside(batches, records, odd, whole))
+
+    def codes(self, rows: Rows) -> list[Codes]:
+        """The columns of some rows, each in memory of its own."""
+        return self._coder.split(rows.records)
 
     def _written(
         self, batches: Batches, records: Records, which: npt.NDArray[np.int32]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.merge.at_once import AtOnce
-from pipeline.merge.columns import column_of
+from pipeline.merge.columns import Codes, column_of
 from pipeline.merge.records.library import records_library
 from pipeline.merge.rows import Beside, Rows
 from pipeline.merge.sources import joined_batches
@@ -44,9 +44,18 @@ class Coding:
                 found[column.name] = beside
         return found
 
+    def codes(self, rows: Rows) -> list[Codes]:
+        """The columns of some rows as they stand in records, each in memory of its own."""
+        if self._at_once is not None:
+            return self._at_once.codes(rows)
+        return [column.codes(rows) for column in self.columns]
+
     def batch(self, rows: Rows) -> pa.RecordBatch:
         """The rows as Arrow has them."""
-        arrays = [column.plain(column.codes(rows), rows.beside.get(column.name)) for column in self.columns]
+        arrays = [
+            column.plain(codes, rows.beside.get(column.name))
+            for column, codes in zip(self.columns, self.codes(rows), strict=True)
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def none(self) -> Rows:

@@ -40,6 +40,7 @@ class Packing:
     """
 
     def __init__(self, coding: Coding) -> None:
+        self._coding = coding
         self._schema = coding.schema
         self._columns = [_waiting(column) for column in coding.columns]
         self._is_packing: bool | None = None  # None: no row group and no lot so far
@@ -74,8 +75,8 @@ class Packing:
         """More rows."""
         self.rows += len(rows)
         self._loose_bytes += rows.nbytes
-        for column in self._columns:
-            column.add(rows)
+        for column, codes in zip(self._columns, self._coding.codes(rows), strict=True):
+            column.add(codes, rows.beside.get(column.name))
         if self._loose_bytes >= (LOT_BYTES if self._is_packing else LOOSE_BYTES):
             self._pack()
 
@@ -126,9 +127,9 @@ class _Waiting:
         self._pieces: list[Piece] = []
         self._counted = 0  # of them, in what `pack` told
 
-    def add(self, rows: Rows) -> None:
-        """More values."""
-        self._pieces.append((self._column.codes(rows), rows.beside.get(self.name)))
+    def add(self, codes: Codes, beside: Any) -> None:
+        """More values, and what lies beside them, if anything does."""
+        self._pieces.append((codes, beside))
 
     def settle(self, is_packing: bool) -> None:
         """Look at the first values, and decide by them in what form the column is written."""

@@ -81,14 +81,25 @@ def last_rows(paths: Iterable[Path], schema: pa.Schema, rows: int) -> Iterator[p
 
 def _aligned(batches: Batches, schema: pa.Schema, path: Path) -> Iterator[pa.RecordBatch]:
     """The schema's columns in its order; one that an older snapshot lacks is null. Raises StorageError."""
-    names: list[str] = []
+    names: list[str] = []  # the same in all of a file
+    places: list[int] | None = None
     for batch in batches:
-        names = names or batch.schema.names  # the same in all of a file
-        if names == schema.names and batch.schema.types == schema.types:
-            yield batch
+        if not names:
+            names, places = batch.schema.names, _places_in(batch.schema, schema)
+        if places is not None:
+            yield batch.select(places)
         else:
             arrays = [_column_as(column, batch, names, path) for column in schema]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _places_in(found: pa.Schema, schema: pa.Schema) -> list[int] | None:
+    """Where the schema's columns stand, if all of them do, as they are to be."""
+    places = [found.get_field_index(field.name) for field in schema]
+    is_there = all(
+        place >= 0 and found.field(place) == field for place, field in zip(places, schema, strict=True)
+    )
+    return places if is_there else None
 
 
 def _column_as(column: pa.Field[Any], batch: pa.RecordBatch, names: list[str], path: Path) -> pa.Array[Any]:

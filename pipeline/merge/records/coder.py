@@ -39,6 +39,7 @@ class Coder:
         told = np.array(places, np.int32).ravel()
         self._library = library
         self._count = len(columns)
+        self._fields = [dtype[name] if kind != BESIDE else None for name, kind in columns]
         self._coder = library.records_new(told.ctypes.data, len(columns), dtype.itemsize)
         if not self._coder:
             raise MemoryError
@@ -62,6 +63,15 @@ class Coder:
         if not self._library.records_code(self._coder, *(one.ctypes.data for one in told)):
             raise MemoryError
         return odd
+
+    def split(self, records: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+        """The records' fields by column, each in memory of its own; of a column that lies beside nothing is true."""
+        codes = [
+            np.empty(len(records), kind) if kind else np.zeros(len(records), bool) for kind in self._fields
+        ]
+        starts = np.array([one.ctypes.data for one in codes], np.uint64)
+        self._library.records_split(self._coder, records.ctypes.data, len(records), starts.ctypes.data)
+        return codes
 
     def forget(self, column: int) -> None:
         """Its words, and their limits."""

@@ -17,6 +17,7 @@ _SIGNATURES: Signatures = {
     "records_new": (_POINTER, [_POINTER, _NUMBER, _NUMBER]),
     "records_free": (None, [_POINTER]),
     "records_code": (_NUMBER, [_POINTER] * 5),
+    "records_split": (None, [_POINTER, _POINTER, _LONG, _POINTER]),
     "records_words": (None, [_POINTER, _NUMBER, _POINTER]),
     "records_forget": (None, [_POINTER, _NUMBER]),
     "records_limit": (None, [_POINTER, _NUMBER, _LONG, _LONG]),

@@ -109,14 +109,19 @@ static void leave_empty(int32_t kind, const cells *from) {
 
 static int64_t texts(const cells *from, vocabulary *words) {
     const int32_t *ends = (const int32_t *)from->data + from->start;
+    const char *letters = from->letters, *before = NULL;
     char *to = from->to;
-    int64_t odd = 0;
+    int64_t odd = 0, length_before = -1;
+    int32_t number_before = NO_WORD;
     for (int64_t i = 0; i < from->count; i++, to += from->width) {
         int32_t number = NO_WORD;
         if (!is_null(from, i)) {
-            number = word_of(words, (const char *)from->letters + ends[i], ends[i + 1] - ends[i]);
+            const char *text = letters + ends[i];
+            int64_t length = ends[i + 1] - ends[i];
+            number = length == length_before && is_same(text, before, length) ? number_before : word_of(words, text, length);
             if (number < 0) return NO_MEMORY;
             odd += number == NO_WORD;
+            before = text, length_before = length, number_before = number;
         }
         uint16_t word = (uint16_t)number;
         memcpy(to, &word, sizeof word);
@@ -175,6 +180,29 @@ EXPORT void records_forget(coder *c, int32_t column) {
 EXPORT void records_limit(coder *c, int32_t column, int64_t most_words, int64_t most_characters) {
     vocabulary *words = &c->column[column].words;
     words->most_words = most_words < NO_WORD ? most_words : NO_WORD, words->most_characters = most_characters;
+}
+
+static void spread(const char *from, int32_t width, int64_t count, int32_t size, char *to) {
+    switch (size) {
+    case 8: for (int64_t i = 0; i < count; i++) memcpy(to + 8 * i, from + i * width, 8); break;
+    case 4: for (int64_t i = 0; i < count; i++) memcpy(to + 4 * i, from + i * width, 4); break;
+    case 2: for (int64_t i = 0; i < count; i++) memcpy(to + 2 * i, from + i * width, 2); break;
+    default: for (int64_t i = 0; i < count; i++) to[i] = from[i * width];
+    }
+}
+
+/* Records back into columns: `to` has for each column where it begins; none of those that lie beside is looked at. */
+EXPORT void records_split(const coder *c, const char *records, int64_t count, char *const *to) {
+    static const int32_t SIZE[] = {[NUMBER4] = 4, [NUMBER8] = 8, [AMOUNT] = 8, [FLAG] = 1, [TEXT] = 2};
+    enum { AT_ONCE = 512 }; /* so many records stay in the processor's cache while column after column is taken from them */
+    for (int64_t start = 0; start < count; start += AT_ONCE) {
+        int64_t some = count - start < AT_ONCE ? count - start : AT_ONCE;
+        for (int32_t i = 0; i < c->columns; i++) {
+            int32_t kind = c->column[i].kind;
+            if (kind != BESIDE)
+                spread(records + start * c->width + c->column[i].at, c->width, some, SIZE[kind], to[i] + start * SIZE[kind]);
+        }
+    }
 }
 
 typedef struct {

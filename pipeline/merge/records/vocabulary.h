@@ -24,17 +24,41 @@ static void free_words(vocabulary *v) { free(v->slots), free(v->hashes), free(v-
 /* None yet, and none that would not fit. */
 static vocabulary no_words(void) { return (vocabulary){.most_words = NO_WORD, .most_characters = INT64_MAX}; }
 
+static inline uint64_t eight(const char *text) {
+    uint64_t found;
+    memcpy(&found, text, sizeof found);
+    return found;
+}
+
+static inline uint64_t four(const char *text) {
+    uint32_t found;
+    memcpy(&found, text, sizeof found);
+    return found;
+}
+
+/* Up to seven bytes as a number, without a loop: some stand in it twice. */
+static inline uint64_t few(const char *text, int64_t length) {
+    if (length >= 4) return four(text) << 32 | four(text + length - 4);
+    if (!length) return 0;
+    return (uint64_t)(uint8_t)text[0] << 16 | (uint64_t)(uint8_t)text[length / 2] << 8 | (uint8_t)text[length - 1];
+}
+
+static inline uint64_t mixed(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xff51afd7ed558ccdu);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 static inline uint32_t hash_of(const char *text, int64_t length) {
-    uint64_t h = 0x9e3779b97f4a7c15u ^ (uint64_t)length, part;
-    for (; length >= 8; text += 8, length -= 8) {
-        memcpy(&part, text, 8);
-        h = (h ^ part) * 0xff51afd7ed558ccdu;
-        h ^= h >> 32;
-    }
-    part = 0;
-    memcpy(&part, text, (size_t)length);
-    h = (h ^ part) * 0xff51afd7ed558ccdu;
-    return (uint32_t)(h ^ h >> 32 ^ h >> 47);
+    uint64_t h = (uint64_t)length;
+    if (length < 8) return (uint32_t)mixed(h, few(text, length));
+    for (int64_t at = 0; at + 8 < length; at += 8) h = mixed(h, eight(text + at));
+    return (uint32_t)mixed(h, eight(text + length - 8));
+}
+
+static inline int is_same(const char *a, const char *b, int64_t length) {
+    if (length < 8) return few(a, length) == few(b, length);
+    return eight(a) == eight(b) && eight(a + length - 8) == eight(b + length - 8)
+        && (length <= 16 || !memcmp(a, b, (size_t)length));
 }
 
 static int more_slots(vocabulary *v) {
@@ -88,7 +112,7 @@ static int32_t word_of(vocabulary *v, const char *text, int64_t length) {
     for (; v->slots[at] != NO_WORD; at = (at + 1) & v->mask) {
         int32_t number = v->slots[at];
         int64_t start = v->starts[number];
-        if (v->hashes[number] == hash && v->starts[number + 1] - start == length && !memcmp(v->letters + start, text, (size_t)length))
+        if (v->hashes[number] == hash && v->starts[number + 1] - start == length && is_same(v->letters + start, text, length))
             return number;
     }
     v->characters += characters_in(text, length);
