@@ -160,7 +160,8 @@ def standing_rows(progress: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("pace", _pace(progress)),
         (
             "calls",
-            f"{progress['calls']:,} made, {progress['repeated']:,} of them again, {progress['throttled']:,} throttled; "
+            f"{progress['calls']:,} made, {progress['repeated']:,} to be made again, "
+            f"{progress['throttled']:,} throttled; "
             f"{progress['in_flight']:,} in flight of {progress['allowed_in_flight']:,}",
         ),
         ("latency", _latency(progress)),
