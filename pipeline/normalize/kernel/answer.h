@@ -14,7 +14,7 @@ typedef struct { int32_t key, key_end, ordinal, next; value value; } entry; /* o
 typedef struct {
     uint8_t *valid, *data;
     int32_t *offset;
-    int64_t nulls, used, room; /* used, room: bytes of a text's data */
+    int64_t room; /* bytes of a text's data */
 } column;
 
 typedef struct {

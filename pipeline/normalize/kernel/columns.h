@@ -42,18 +42,24 @@ static inline void set_bit(uint8_t *bits, int64_t at, int on) {
     bits[at >> 3] = (uint8_t)((bits[at >> 3] & ((1 << place) - 1)) | (on != 0) << place);
 }
 
-static int put_null(column *col, int kind, int64_t row) {
+/* A number's bytes at its row; little-endian: library.py sees to it. Each width by itself, for these are short copies. */
+static inline void set_number(column *col, int kind, int64_t row, i128 number) {
+    if (kind == BOOL) set_bit(col->data, row, number != 0);
+    else if (WIDTH[kind] == 16) memcpy(col->data + row * 16, &number, 16);
+    else if (WIDTH[kind] == 8) memcpy(col->data + row * 8, &number, 8);
+    else memcpy(col->data + row * 4, &number, 4);
+}
+
+static inline int put_null(column *col, int kind, int64_t row) {
     set_bit(col->valid, row, 0);
     if (is_text(kind)) col->offset[row + 1] = col->offset[row];
-    else if (kind == BOOL) set_bit(col->data, row, 0);
-    else memset(col->data + row * WIDTH[kind], 0, (size_t)WIDTH[kind]);
+    else set_number(col, kind, row, 0);
     return 1;
 }
 
-static int put_number(column *col, int kind, int64_t row, i128 number) {
+static inline int put_number(column *col, int kind, int64_t row, i128 number) {
     set_bit(col->valid, row, 1);
-    if (kind == BOOL) set_bit(col->data, row, number != 0);
-    else memcpy(col->data + row * WIDTH[kind], &number, (size_t)WIDTH[kind]); /* little-endian: plan.py sees to it */
+    set_number(col, kind, row, number);
     return 1;
 }
 

@@ -1,13 +1,17 @@
 /* Reading JSON: checked as strictly as msgspec does, and looked into no further than it must be. */
 #pragma once
 #include "answer.h"
-
+#ifdef __SSE2__
+#include <emmintrin.h>
+#else
 /* Of a string's bytes, those that stand for themselves: all but the quote, the backslash and control characters. */
 static const uint8_t IS_PLAIN[256] = {[0x20 ... 0x21] = 1, [0x23 ... 0x5b] = 1, [0x5d ... 0xff] = 1};
+#endif
 
 static inline int is_digit(char c) { return (unsigned char)(c - '0') < 10; }
 
-static const char *blanks(const char *p) {
+static inline const char *blanks(const char *p) {
+    if ((uint8_t)*p > ' ') return p;
     while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r') p++;
     return p;
 }
@@ -38,11 +42,27 @@ static const char *escape(const char *p) {
     return low >= 0xdc00 && low < 0xe000 ? p + 12 : NULL;
 }
 
+/* The first byte that does not stand for itself. A text has PADDING bytes behind it, so that many may be looked at at once. */
+static inline const char *past_plain(const char *p) {
+#ifdef __SSE2__
+    for (;; p += 16) {
+        __m128i some = _mm_loadu_si128((const __m128i *)p);
+        __m128i is_control = _mm_cmpeq_epi8(_mm_min_epu8(some, _mm_set1_epi8(0x1f)), some);
+        __m128i is_mark = _mm_or_si128(_mm_cmpeq_epi8(some, _mm_set1_epi8('"')), _mm_cmpeq_epi8(some, _mm_set1_epi8('\\')));
+        int found = _mm_movemask_epi8(_mm_or_si128(is_control, is_mark));
+        if (found) return p + __builtin_ctz((unsigned)found);
+    }
+#else
+    while (IS_PLAIN[(uint8_t)*p]) p++;
+    return p;
+#endif
+}
+
 /* From behind the opening quote to the closing one. */
 static const char *string(const char *p, uint8_t *escaped) {
     *escaped = 0;
     for (;;) {
-        while (IS_PLAIN[(uint8_t)*p]) p++;
+        p = past_plain(p);
         if (*p == '"') return p;
         if (*p != '\\') return NULL;
         *escaped = 1;

@@ -9,21 +9,20 @@
  * Nothing of Python's is used: the library is loaded with ctypes and works without the interpreter's lock. A collector
  * belongs to one thread at a time.
  *
- * The text must be followed by a NUL byte (as that of `bytes` is): it stops every loop.
+ * A text is copied, with zeros behind it: they stop every loop, and many bytes may be looked at at once.
  */
 #include "hash.h"
 #include "rows.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* The body with a NUL behind it; a copy, where something else stands there. */
+/* A copy of the body, with zeros behind it; NULL: no memory. */
 static const char *ended(collector *c, const char *text, int64_t length) {
-    if (!text[length]) return text;
-    char *body = grown(c->body, &c->body_room, length + 1, 1);
+    char *body = grown(c->body, &c->body_room, length + PADDING, 1);
     if (!body) return NULL;
     c->body = body;
     memcpy(body, text, (size_t)length);
-    body[length] = 0;
+    memset(body + length, 0, PADDING);
     return body;
 }
 
@@ -86,8 +85,10 @@ static void as_before(collector *c) {
 }
 
 /* TAKEN, HASH_WANTED (only Python can hash it), or a reason (`why`) for which it was refused; nothing is left of it then. */
-static int32_t take(collector *c, const char *text, int32_t length, int32_t nth, const char *hash) {
-    c->text = text, c->length = length, c->nth = nth, c->why = 0, c->waits = !hash;
+static int32_t take(collector *c, const char *text, int64_t length, int32_t nth, const char *hash) {
+    const char *body = length > MAX_BODY ? NULL : ended(c, text, length);
+    if (!body) return NO_MEMORY;
+    c->text = body, c->length = (int32_t)length, c->nth = nth, c->why = 0, c->waits = !hash;
     note_before(c);
     if (!read_answer(c) || (c->waits && !text_to_hash(c, c->slots.at))) return c->why;
     if (hash) memcpy(c->hash, hash, 16);
@@ -97,7 +98,7 @@ static int32_t take(collector *c, const char *text, int32_t length, int32_t nth,
     return c->why;
 }
 
-/* Take an answer: `length` bytes and a NUL. `nth` goes with each of its rows; `hash` has 16 hex digits. Gives what `take` says. */
+/* Take an answer. `nth` goes with each of its rows; `hash` has 16 hex digits. Gives what `take` says. */
 EXPORT int32_t kernel_add(collector *c, const char *text, int32_t length, int32_t nth, const char *hash) {
     return take(c, text, length, nth, hash);
 }
@@ -109,8 +110,7 @@ EXPORT int32_t kernel_add_many(collector *c, const char *text, const int64_t *st
                                int32_t *ends, int32_t count, int32_t nth) {
     int32_t done = 0;
     for (; done < count; done++) {
-        const char *body = lengths[done] > MAX_BODY ? NULL : ended(c, text + starts[done], lengths[done]);
-        ends[done] = body ? take(c, body, (int32_t)lengths[done], nth + done, NULL) : NO_MEMORY;
+        ends[done] = take(c, text + starts[done], lengths[done], nth + done, NULL);
         if (ends[done] == HASH_WANTED) break;
         hashes[done] = 0;
         if (c->texts.count > MANY_TEXTS) hash_waiting(c, hashes, nth);

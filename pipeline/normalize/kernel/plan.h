@@ -14,14 +14,15 @@ enum type { MISSING, NUL, TRUE_, FALSE_, INTEGER, NUMBER, STRING, OBJECT_, ARRAY
 enum why { TAKEN = 0, HASH_WANTED = 1, NOT_JSON = -1, NOT_USUAL = -2, NO_MEMORY = -3, TOO_DEEP = -4 };
 
 enum { MAX_DEPTH = 64, MAX_PATH = 6, DECIMALS = 9, MAX_DIGITS = 38, LONGEST_NUMBER = 64, KEYS_COMPARED = 24, MAX_UNKNOWN = 64,
-       MAX_BODY = 256 << 20, MANY_TEXTS = 512 << 10 };
+       MAX_BODY = 256 << 20, MANY_TEXTS = 512 << 10, PADDING = 16 };
 
 typedef struct { int32_t start, length; } word;
 
 typedef struct {
-    int32_t op, kind, steps, path_length, path[MAX_PATH];
+    uint8_t op, kind, steps, path_length;
+    int16_t path[MAX_PATH];
     word text; /* of a WORD */
-} column_plan;
+} column_plan; /* small: those of all tables are gone through for each answer */
 
 typedef struct {
     int32_t table, whens, when[MAX_PATH], columns;
@@ -75,11 +76,11 @@ static int read_place(reader *r, place *to) {
     if (!to->column) return 0;
     for (int32_t i = 0; i < to->columns; i++) {
         column_plan *col = &to->column[i];
-        col->op = next(r);
-        col->kind = next(r);
-        col->steps = next(r);
-        col->path_length = next(r);
-        for (int32_t j = 0; j < col->path_length; j++) col->path[j] = next(r);
+        col->op = (uint8_t)next(r);
+        col->kind = (uint8_t)next(r);
+        col->steps = (uint8_t)next(r);
+        col->path_length = (uint8_t)next(r);
+        for (int32_t j = 0; j < col->path_length; j++) col->path[j] = (int16_t)next(r);
         col->text = next_word(r);
     }
     return 1;
@@ -129,7 +130,7 @@ static plan *new_plan(const int32_t *numbers, int32_t count, const char *words, 
     reader r = {numbers, numbers + count};
     plan *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->words = malloc((size_t)words_length + 1);
+    p->words = calloc(1, (size_t)words_length + PADDING);
     p->tables = next(&r);
     p->widths = calloc((size_t)p->tables, sizeof(int32_t));
     p->kinds = calloc((size_t)p->tables, sizeof(int32_t *));

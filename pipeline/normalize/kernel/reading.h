@@ -6,6 +6,15 @@ static inline int is_name(const plan *p, const slot_plan *slot, const char *name
     return slot->name.length == length && !memcmp(p->words + slot->name.start, name, (size_t)length);
 }
 
+/* Equal bytes; both have PADDING bytes behind them. */
+static inline int is_same(const char *one, const char *other, int32_t length) {
+    uint64_t a, b;
+    for (; length > 8; one += 8, other += 8, length -= 8)
+        if (memcpy(&a, one, 8), memcpy(&b, other, 8), a != b) return 0;
+    memcpy(&a, one, 8), memcpy(&b, other, 8);
+    return !length || !((a ^ b) << (64 - 8 * length)); /* little-endian: library.py sees to it */
+}
+
 static int32_t slot_of(const plan *p, const node *n, int32_t before, const char *name, int32_t length) {
     for (uint32_t h = hashed(name, length);; h++) {
         int32_t slot = n->bucket[h & (uint32_t)n->mask];
@@ -23,7 +32,7 @@ static int32_t guess(const collector *c, const node *n, int32_t before, const ch
     if (slot >= n->slots) return -1;
     const word *known = &n->slot[slot].name;
     if (c->text + c->length - name <= known->length || name[known->length] != '"') return -1;
-    return memcmp(c->plan->words + known->start, name, (size_t)known->length) ? -1 : slot;
+    return is_same(c->plan->words + known->start, name, known->length) ? slot : -1;
 }
 
 static const char *planned(collector *c, const char *p, int32_t number, value *v, int depth);
@@ -86,13 +95,11 @@ static const char *member(collector *c, const char *p, const node *n, int32_t on
         int leak = is_leak(name, length, &v);
         return (leak && depth > 1) || new_unknown(c, one, name, length, &v, leak) ? p : NULL; /* at the top it is hashed */
     }
-    int32_t inner = n->slot[slot].node;
-    p = inner < 0 ? skip(c, p, &v, depth) : planned(c, p, inner, &v, depth);
-    if (!p) return NULL;
-    value *to = &c->slots.at[c->instances.at[one].slots + slot];
-    if (to->type != MISSING || n->slot[slot].flags & OTHER_SPELLING) { refuse(c, NOT_USUAL); return NULL; } /* or a key twice */
-    *to = v;
+    int32_t at = c->instances.at[one].slots + slot, inner = n->slot[slot].node;
+    if (c->slots.at[at].type != MISSING || n->slot[slot].flags & OTHER_SPELLING) { refuse(c, NOT_USUAL); return NULL; } /* or twice */
     *before = slot;
+    if (inner < 0) return skip(c, p, &c->slots.at[at], depth);
+    if ((p = planned(c, p, inner, &v, depth))) c->slots.at[at] = v; /* which may have moved */
     return p;
 }
 
@@ -238,9 +245,16 @@ static const char *planned(collector *c, const char *p, int32_t number, value *v
     return p;
 }
 
+static inline int is_ascii_32(const uint8_t *p) {
+    uint64_t four[4];
+    memcpy(four, p, 32);
+    return !((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u);
+}
+
 static int is_utf8(const uint8_t *p, const uint8_t *end) {
     while (p < end) {
         uint64_t eight;
+        while (end - p >= 32 && is_ascii_32(p)) p += 32;
         while (end - p >= 8 && (memcpy(&eight, p, 8), !(eight & 0x8080808080808080u))) p += 8;
         if (p == end || *p < 0x80) { p += p < end; continue; }
         int more = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : 1;

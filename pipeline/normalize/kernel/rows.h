@@ -72,7 +72,7 @@ static int put_entry(collector *c, column *col, int64_t row, const value *v) {
 static const value NONE = {0, 0, -1, 0, MISSING, 0};
 
 /* What a column reads: a slot of an object on the way to the row, or of a plain object inside it. */
-static const value *read_path(const collector *c, const column_plan *col, int32_t depth) {
+static inline const value *read_path(const collector *c, const column_plan *col, int32_t depth) {
     int32_t one = c->chain[depth - col->steps].instance;
     const value *v = &NONE;
     for (int32_t i = 0; i < col->path_length; i++) {
@@ -89,12 +89,15 @@ static int note_unhashed(collector *c, int32_t table_, int32_t column_, int64_t 
     return 1;
 }
 
-static int put(collector *c, int32_t number, int32_t at, const column_plan *col, int32_t depth, const entry *e) {
+static inline int put(collector *c, int32_t number, int32_t at, const column_plan *col, int32_t depth, const entry *e) {
     table *t = &c->table[number];
     column *to = &t->column[at];
     int64_t row = t->rows;
     switch (col->op) {
-    case READ: return put_value(c, number, at, col->kind, to, row, read_path(c, col, depth));
+    case READ: {
+        const value *v = read_path(c, col, depth);
+        return is_null(v) ? put_null(to, col->kind, row) : put_value(c, number, at, col->kind, to, row, v);
+    }
     case COUNT: return put_number(to, INT, row, read_path(c, col, depth)->count);
     case ORDINAL: {
         int32_t ordinal = c->chain[depth - col->steps].ordinal;

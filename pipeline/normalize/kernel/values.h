@@ -26,6 +26,24 @@ static int read_exponent(const char *p, const char *end, int32_t *exponent) {
     return 1;
 }
 
+/* A number of few digits without an exponent, which most are, in 64 bits; 0 where it is none. */
+static int read_short_decimal(const char *p, const char *end, i128 *number) {
+    static const int64_t TENS[DECIMALS + 1] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
+    int minus = *p == '-';
+    int64_t found = 0, decimals = 0;
+    p += minus;
+    if (end - p > 18 || p == end || !is_digit(*p)) return 0;
+    for (; p < end && is_digit(*p); p++) found = found * 10 + (*p - '0');
+    if (p < end) {
+        decimals = end - p - 1;
+        if (*p++ != '.' || decimals < 1 || decimals > DECIMALS) return 0;
+        for (; p < end && is_digit(*p); p++) found = found * 10 + (*p - '0');
+        if (p < end) return 0;
+    }
+    *number = (i128)(minus ? -found : found) * TENS[DECIMALS - decimals];
+    return 1;
+}
+
 static int scaled(i128 *number, int32_t by) {
     static const i128 LIMIT = (i128)10000000000000000000u * 10000000000000000000u; /* 10^38 */
     if (!*number) return 1;
@@ -77,7 +95,9 @@ static int read_scaled(const char *p, const char *end, i128 *number, int (*scale
 }
 
 /* 0 where that is no whole number of at most 38 digits. */
-static int read_decimal(const char *p, const char *end, i128 *number) { return read_scaled(p, end, number, scaled); }
+static int read_decimal(const char *p, const char *end, i128 *number) {
+    return read_short_decimal(p, end, number) || read_scaled(p, end, number, scaled);
+}
 
 /* 0 where it has too many digits before the point, or far too many behind it. */
 static int read_rounded(const char *p, const char *end, i128 *number) { return read_scaled(p, end, number, rounded); }
