@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,23 +93,43 @@ def map_large_pieces() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 16 * LARGE_BYTES)
 
 
-def let_go_of_code(maps: Path = Path("/proc/self/smaps")) -> None:
+def let_go_of_code(process: Path = Path("/proc/self")) -> None:
     """Take the libraries' pages out of this process; those that it runs again come back from the system's cache.
 
     Loading a library touches most of it, and a step runs little. Left alone are pages that may be written, and
     mappings with a page of our own, which would be lost. Libraries stay where they are, whatever other threads do.
     """
     try:
-        lines = maps.read_text().splitlines()
+        libraries = [line for line in (process / "maps").read_text().splitlines() if _is_library(line)]
+        if not _has_ours.keys() >= set(libraries):
+            _has_ours.update(_looked_up(process / "smaps"))
     except OSError:
         return
-    start = stop = 0
-    for line in lines:
-        word, _, rest = line.partition(" ")
-        if not word.endswith(":"):  # a mapping: its addresses, "r-xp", offset, device, inode, path
-            is_library = rest[1] == "-" and ".so" in rest
-            start, stop = (int(at, 16) for at in word.split("-")) if is_library else (0, 0)
-        elif word == "Anonymous:" and stop and rest.split()[0] == "0":
+    for line in libraries:
+        if not _has_ours.get(line, True):
+            start, stop = (int(at, 16) for at in line.split(" ", 1)[0].split("-"))
             ctypes.CDLL(None).madvise(
                 ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED
             )
+
+
+_has_ours: dict[str, bool] = {}
+"""Of each mapping of a library, as the kernel tells of it, whether a page of it is our own. As nobody may write there,
+that stays so; and to look it up again before each step would cost the kernel a walk over all of our memory.
+"""
+
+
+def _is_library(mapping: str) -> bool:
+    """Whether it is a library's, and may not be written: its addresses, "r-xp", offset, device, inode, path."""
+    _, _, rest = mapping.partition(" ")
+    return rest[1:2] == "-" and ".so" in rest
+
+
+def _looked_up(smaps: Path) -> Iterator[tuple[str, bool]]:
+    mapping = ""
+    for line in smaps.read_text().splitlines():
+        word, _, rest = line.partition(" ")
+        if not word.endswith(":"):
+            mapping = line
+        elif word == "Anonymous:" and _is_library(mapping):
+            yield mapping, rest.split()[0] != "0"

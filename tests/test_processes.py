@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import operator
 import platform
 import subprocess
 import sys
@@ -32,24 +34,38 @@ def test_libraries_go_and_come_back() -> None:
 
 def test_what_was_written_to_stays(tmp_path: Path) -> None:
     """A mapping that may be written, or has a page of our own, or is no library, is left alone; also an odd list."""
-    maps = tmp_path / "smaps"
-    let_go_of_code(maps)  # there is none on other systems than Linux
-    told = [
+    let_go_of_code(tmp_path)  # there is none on other systems than Linux
+    array = np.arange(1 << 16)
+    start = array.ctypes.data & ~4095
+    mapped_at(tmp_path, start, [
         ("rw-p", "/lib/libx.so", 0),
         ("r--p", "/lib/libx.so", 4),
         ("r--p", "night/ids.i64", 0),
         ("r--p", "[vvar]", 0),
-    ]
-    array = np.arange(1 << 16)
-    start = array.ctypes.data & ~4095
-    maps.write_text(
-        "".join(
-            f"{start:x}-{start + 4096:x} {access} 00000000 fe:00 7 {path}\nAnonymous:  {anonymous} kB\n"
-            for access, path, anonymous in told
-        )
-    )
-    let_go_of_code(maps)
+    ])  # fmt: skip
+    let_go_of_code(tmp_path)
     assert (array == np.arange(1 << 16)).all()
+
+
+def test_what_is_known_of_a_mapping_is_not_looked_up_again(tmp_path: Path) -> None:
+    """The kernel would walk over all memory to tell it; of a library that is loaded later it is."""
+    memory = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    start = np.frombuffer(memory, np.uint8).ctypes.data
+    for path in ("/lib/libx.so", "/lib/liby.so"):
+        mapped_at(tmp_path, start, [("r-xp", path, 0)])
+        let_go_of_code(tmp_path)
+        (tmp_path / "smaps").unlink()
+        memory[:3] = b"who"
+        let_go_of_code(tmp_path)
+        assert memory[:3] == bytes(3)
+
+
+def mapped_at(process: Path, start: int, told: list[tuple[str, str, int]]) -> None:
+    """Lists of mappings as Linux writes them: (access, path, how many kB are of our own)."""
+    lines = [f"{start:x}-{start + 4096:x} {access} 00000000 fe:00 7 {path}\n" for access, path, _ in told]
+    counts = [f"Rss:  4 kB\nAnonymous:  {anonymous} kB\n" for _, _, anonymous in told]
+    (process / "maps").write_text("".join(lines))
+    (process / "smaps").write_text("".join(map(operator.add, lines, counts)))
 
 
 ARENAS = """

@@ -170,7 +170,7 @@ def rebuild_night(config: Config, options: Options, screen: Screen) -> Result:
         normalize_what_is_left(night)
         ledger = read_ledger(folder.parts)
         _, plan = plan_tonight(night, ledger)
-        return build_and_publish(night, plan)
+        return build_and_publish(night, plan, ledger)
 
 
 def _forget_parts(folder: NightFolder) -> None:

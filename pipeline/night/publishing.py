@@ -24,14 +24,14 @@ from pipeline.store.snapshots import Manifest, ManifestCheck, Retention
 from pipeline.store.workspace import Measured
 
 
-def build_and_publish(night: Night, plan: Plan) -> Result:
-    """Tables, checks, manifest, pointer, page: in this order."""
+def build_and_publish(night: Night, plan: Plan, ledger: Ledger | None = None) -> Result:
+    """Tables, checks, manifest, pointer, page: in this order. The ledger is read where there is none that is of now."""
     helper.dismiss()  # the merge has its memory
     map_large_pieces()
     night.begins("building", "building the snapshot")
     snapshots, now = night.snapshots, night.options.now()
     live, previous = snapshots.current(), previous_of(night)  # in this order: a swing in between is noticed
-    ledger = read_ledger(night.folder.parts)
+    ledger = ledger or read_ledger(night.folder.parts)
     draft = publish.begin(snapshots, now)
     plans = Building(night.config.output, night.config.snapshot, night.options.only, _as_it_is(night))
     sources = Sources(night.folder, ledger, sorted_list(night.folder), previous)
