@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -149,7 +150,7 @@ def test_a_rebuild_of_some_on_one_core_or_after_a_death_gives_the_same_bytes(
     rebuild_night(home.config(), Options(night=TWO, only=frozenset({"loyalty"})), Screen())
     assert bytes_of(home) == before
     with monkeypatch.context() as one_core:
-        one_core.setattr(os, "cpu_count", lambda: 1)
+        one_core.setattr(side, "usable_cores", lambda: 1)
         rebuild_night(home.config(), Options(night=TWO), Screen())
     assert bytes_of(home) == before
     merges = iter(range(100))
@@ -299,7 +300,7 @@ def test_all_that_is_under_way_keeps_to_the_budget(
     monkeypatch: pytest.MonkeyPatch, cores: int, seed: int
 ) -> None:
     """However large the tables are, and what they hold while they wait; what is too large is done alone."""
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(side, "usable_cores", lambda: cores)
     random, lock = Random(seed), threading.Lock()
     steps, waiting = dict[str, int](), dict[str, int]()
     seen: list[tuple[int, int]] = []  # how many steps are under way, and what all take
@@ -333,7 +334,7 @@ def test_all_that_is_under_way_keeps_to_the_budget(
 
 def test_while_a_large_table_is_written_the_next_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two large ones are never written side by side; both cores have work all the same."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(side, "usable_cores", lambda: 2)
     sorted_so_far, two_more = set[str](), threading.Event()
 
     def written() -> None:
@@ -350,6 +351,24 @@ def test_while_a_large_table_is_written_the_next_are_sorted(monkeypatch: pytest.
 
     merges = {name: Merge(size, sort(name)) for size, name in enumerate("abcd")}
     assert list(side_by_side(merges)) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread's cores are not to be chosen")
+def test_on_one_core_that_may_be_used_tables_are_merged_one_by_one() -> None:
+    """However many the machine has: two would only wait for each other."""
+    cores, threads = os.sched_getaffinity(0), set[str]()
+
+    def sort(_: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.001)
+        return Ready("one")
+
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        side_by_side({str(number): Merge(number, sort) for number in range(20)})
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert len(threads) == 1
 
 
 def test_results_come_in_the_order_of_the_tables() -> None:

@@ -6,7 +6,6 @@ large table takes a row group's memory, sorting any table little. So while a lar
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline.merge import SORTING_BYTES, MergedTable
+from pipeline.processes import usable_cores
 from pipeline.store.columns import let_go_of_columns
 
 BUDGET_BYTES = 80 << 20
@@ -63,7 +63,7 @@ class Merge:
 def side_by_side(merges: Mapping[str, Merge]) -> dict[str, MergedTable]:
     """Do them, the largest first. Raises what the first failure raised."""
     under_way = _UnderWay(merges)
-    lanes = min(LANES, os.cpu_count() or 1)
+    lanes = min(LANES, usable_cores())
     with ThreadPoolExecutor(lanes, "merge") as pool:
         futures = [pool.submit(under_way.work) for _ in range(lanes)]
         try:
