@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.app import ConfigPath, JsonFlag, NightOption, NightWanted, SetOption, app, load, parse_date
+from pipeline.cli.app import (
+    ConfigPath,
+    ConfigThere,
+    JsonFlag,
+    NightOption,
+    NightWanted,
+    SetOption,
+    app,
+    load,
+    parse_date,
+)
 from pipeline.cli.results import exit_code, result_json, result_text, tables_exit_code
 from pipeline.cli.showing import as_grid, plain, plan_text, print_out, show
 from pipeline.cli.standing import last_night, progress_rows, status_lines
@@ -140,7 +150,7 @@ def report(
 
 @app.command(epilog="Example: capillary-export rebuild nightly.yaml --night 2026-11-22")
 def rebuild(
-    config: ConfigPath,
+    config: ConfigThere,
     night: NightWanted,
     tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
     set_: SetOption = None,
@@ -168,7 +178,7 @@ def rebuild(
     epilog="Example: capillary-export publish nightly.yaml --night 2026-11-22 --force --reason 'new tier'",
 )
 def publish_(
-    config: ConfigPath,
+    config: ConfigThere,
     night: NightWanted,
     force: Annotated[bool, typer.Option("--force", help="Although a check failed.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in current.json.")] = None,
