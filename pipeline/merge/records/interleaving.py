@@ -25,7 +25,7 @@ class Scratch:
         size = count * dtype.itemsize
         if size > len(self._memory):
             self._memory = np.empty(0, np.uint8)  # goes before the larger one comes
-            self._memory = np.empty(size, np.uint8)
+            self._memory = np.empty(size + size // 2, np.uint8)  # the next rounds are hardly larger
         return self._memory[:size].view(dtype)
 
 
