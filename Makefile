@@ -80,7 +80,7 @@ docs: setup ## The generated pages
 	$(BIN)/python -m pipeline.blocks.dictionary > docs/tables.md
 
 fuzz: setup ## Property tests with new random examples each time
-	HYPOTHESIS=wild $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/blocks tests/normalize/test_kernel.py tests/store tests/test_ids.py tests/test_merge.py tests/fetch/test_outcomes.py
+	HYPOTHESIS=wild $(BIN)/python -m pytest -n 2 -q -m "not slow" tests/blocks tests/normalize/test_kernel.py tests/store tests/test_ids.py tests/test_merge.py tests/test_coding.py tests/fetch/test_outcomes.py
 
 crash: setup ## kill -9, power loss, full and broken disks at 200 points and more of a night; each resumed and compared (bench/CRASH.md)
 	$(BIN)/python -m tests.death.matrix

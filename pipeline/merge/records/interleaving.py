@@ -26,7 +26,7 @@ class Scratch:
         if size > len(self._memory):
             self._memory = np.empty(0, np.uint8)  # goes before the larger one comes
             self._memory = np.empty(size + size // 2, np.uint8)  # the next rounds are hardly larger
-        return self._memory[:size].view(dtype)
+        return np.ndarray(count, dtype, self._memory.data)
 
 
 def interleaved(
