@@ -60,25 +60,22 @@ def run(
     serve: ServePort = None,
 ) -> int:
     """Tonight's export: starts it, or goes on where it stopped."""
-    from pipeline.normalize.helper import standing_by
+    settings = load(config, set_, ids, out)
+    from pipeline.config import parse_clock_time
+    from pipeline.night import Options
+    from pipeline.notify import run_and_tell
 
-    with standing_by():  # first of all: what is loaded from here on is nothing that the second process needs
-        settings = load(config, set_, ids, out)
-        from pipeline.config import parse_clock_time
-        from pipeline.night import Options
-        from pipeline.notify import run_and_tell
-
-        options = Options(
-            night=parse_date(night),
-            limit=limit,
-            until=parse_clock_time(until) if until else None,
-            no_publish=no_publish,
-        )
-        ends_with = partial(exit_code, published_ok=published_ok)
-        watching = Watching(log_format, log_level, quiet, serve)
-        with watched(watching, settings) as screen:
-            complain = watching.complaint(settings.log, screen)
-            result, notices = run_and_tell(settings, config, options, screen, ends_with, complain)
+    options = Options(
+        night=parse_date(night),
+        limit=limit,
+        until=parse_clock_time(until) if until else None,
+        no_publish=no_publish,
+    )
+    ends_with = partial(exit_code, published_ok=published_ok)
+    watching = Watching(log_format, log_level, quiet, serve)
+    with watched(watching, settings) as screen:
+        complain = watching.complaint(settings.log, screen)
+        result, notices = run_and_tell(settings, config, options, screen, ends_with, complain)
     show(result_json(result, notices), [] if as_json else result_text(result), as_json)
     return ends_with(result)
 
@@ -158,17 +155,14 @@ def rebuild(
 ) -> int:
     """Tables again from the journal, no API call."""
     from pipeline.blocks import TABLES
-    from pipeline.normalize.helper import standing_by
+    from pipeline.night import Options, rebuild_night
+    from pipeline.screen import screen_for
 
     only = frozenset(tables.split(",")) if tables else None
     if unknown := sorted((only or frozenset()) - {table.name for table in TABLES}):
         raise UsageError(f"There is no table {unknown[0]}.", "`capillary-export tables` lists them.")
-    with standing_by():  # as in `run`; those who normalize need not even the config
-        from pipeline.night import Options, rebuild_night
-        from pipeline.screen import screen_for
-
-        options = Options(night=parse_date(night), only=only)
-        result = rebuild_night(load(config, set_), options, screen_for())
+    options = Options(night=parse_date(night), only=only)
+    result = rebuild_night(load(config, set_), options, screen_for())
     show(result_json(result), result_text(result), as_json)
     return exit_code(result)
 

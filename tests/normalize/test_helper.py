@@ -84,3 +84,22 @@ def test_threads_are_never_forked_over(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.stdout.strip() == "[]", ended.stderr
+
+
+def test_it_is_forked_before_the_command_line_is_loaded() -> None:
+    """What reads options and the config is memory that it would have for nothing; who only asks for help has none."""
+    code = (
+        "import sys; from pipeline import __main__; from pipeline.normalize import helper; fork = helper._forked\n"
+        "def seen(): print(sorted({'pydantic', 'typer', 'pipeline.config'} & set(sys.modules))); return fork()\n"
+        "helper._forked = seen; __main__.main()"
+    )
+    for words, printed in ((["gone.yaml", "--night", "2026-11-22"], "[]"), (["--help"], "Usage:")):
+        for verb in ("run", "rebuild"):
+            ended = subprocess.run(
+                [sys.executable, "-c", code, verb, *words],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert ended.stdout.strip().startswith(printed), ended.stderr
