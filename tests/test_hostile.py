@@ -78,6 +78,8 @@ def check_every_id_is_accounted_for(export: Path) -> None:
     assert Counter(row["outcome"] for row in outcomes) == {k: v for k, v in found["outcomes"].items() if v}
     answered = [row["customer_id"] for row in outcomes if row["outcome"] in ("exported", "partial")]
     assert [row["customer_id"] for row in snapshot.rows(export, "customers")] == sorted(answered)
+    rejected = [row["customer_id"] for row in snapshot.rows(export, "rejects")]
+    assert rejected == sorted(rejected)
     assert all(check["passed"] for check in found["checks"])
 
 

@@ -97,6 +97,8 @@ _TOMBSTONE_FIELDS: list[pa.Field[Any]] = [
 ]
 _TOMBSTONE = pa.schema(_TOMBSTONE_FIELDS)
 NOT_ASKED = "not asked tonight"
+_MERGED_ACCOUNTS = (accounts.OUTCOMES, accounts.REJECTS)
+"""They tell of each question, also of those whose answer was another customer's."""
 
 
 def last_seen(previous: Previous, scratch: Path | None) -> LastSeen:
@@ -174,13 +176,14 @@ def build_tables(plans: Building, sources: Sources, draft: Draft) -> Built:
     tables = [table for table in wanted_tables(plans.output) if not plans.takes(table.name)]
     merges = _Merges(plans, sources, seen, deferred, draft)
     let_go()
-    merged = side_by_side({table.name: merges.of(table) for table in [*tables, accounts.OUTCOMES]})
+    merged = side_by_side({table.name: merges.of(table) for table in [*tables, *_MERGED_ACCOUNTS]})
     for table in wanted_tables(plans.output):
         if plans.takes(table.name):
             _take(table.name, plans.as_it_is, draft, built)
         else:
             _note(table.name, merged[table.name], built)
     _note(accounts.OUTCOMES.name, merged[accounts.OUTCOMES.name], built)
+    built.tables[accounts.REJECTS.name] = merged[accounts.REJECTS.name].table
     for name, rows_of in _TONIGHTS.items():
         schema, rows = rows_of(sources.folder, sources.ledger)
         into = draft.folder / name
@@ -220,10 +223,9 @@ class _Merges:
 
     def of(self, table: Table) -> Merge:
         """A table's merge, and how much there is to it."""
-        is_outcomes = table is accounts.OUTCOMES
-        ledger = self._sources.ledger.of_questions() if is_outcomes else self._sources.ledger
-        leaves = self._outcomes if is_outcomes else self._leaving.of(table.name)
-        inputs = self._inputs(table)
+        is_account = table in _MERGED_ACCOUNTS
+        ledger = self._sources.ledger.of_questions() if is_account else self._sources.ledger
+        inputs, leaves = self._inputs(table), self._leaves(table)
         folder, deliver = self._draft.folder / table.name, self._draft.deliver
 
         def sort(check_in: CheckIn) -> SortedTable:
@@ -231,14 +233,22 @@ class _Merges:
 
         return Merge(inputs.expected_bytes, sort)
 
+    def _leaves(self, table: Table) -> Leaves:
+        if table is accounts.REJECTS:
+            return Leaves(np.empty(0, np.int64), everyone=True)
+        return self._outcomes if table is accounts.OUTCOMES else self._leaving.of(table.name)
+
     def _inputs(self, table: Table) -> TableInputs:
         output, snapshot, previous = self._plans.output, self._plans.snapshot, self._sources.previous
+        parts = part_paths(self._sources.folder.parts, table.name)
+        if table is accounts.REJECTS:  # tonight's, as they are
+            return TableInputs(accounts_schema(table), parts, (), output.compression)
         is_outcomes = table is accounts.OUTCOMES
         schema = accounts_schema(table) if is_outcomes else arrow_schema(table, offsets=output.keep_offsets)
         reads_last = snapshot.mode == "merge" or snapshot.changes
         return TableInputs(
             schema=schema,
-            parts=part_paths(self._sources.folder.parts, table.name),
+            parts=parts,
             previous=previous.files(table.name) if reads_last else (),
             compression=output.compression,
             previous_bytes=previous.bytes_of(table.name) if snapshot.mode == "merge" else 0,
@@ -294,13 +304,6 @@ def _deferred_rows(customer_ids: Ints, asked_as: list[str], seen: LastSeen, fold
     }
     arrays = [filled.get(column.name, pa.nulls(count, column.type)).cast(column.type) for column in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _rejects(folder: NightFolder, ledger: Ledger) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
-    schema = accounts_schema(accounts.REJECTS)
-    paths = part_paths(folder.parts, accounts.REJECTS.name)
-    rows = pa.Table.from_batches(_fresh_rejects(paths, schema, ledger), schema).sort_by("customer_id")
-    return schema, rows.to_batches()
 
 
 def _fresh_rejects(paths: Sequence[Path], schema: pa.Schema, ledger: Ledger) -> Iterator[pa.RecordBatch]:
@@ -363,7 +366,6 @@ def _rejected_ids(folder: NightFolder, _: Ledger) -> tuple[pa.Schema, Iterable[p
 
 
 _TONIGHTS: dict[str, Callable[[NightFolder, Ledger], tuple[pa.Schema, Iterable[pa.RecordBatch]]]] = {
-    "rejects": _rejects,
     "rejected_ids": _rejected_ids,
     "unknown_fields": _unknown_fields,
 }
