@@ -331,6 +331,32 @@ def test_a_reader_who_leaves_changes_no_exit_code(words: list[str], code: int, u
     assert (ended.returncode, ended.stderr) == (code, b"")
 
 
+def test_whoever_closes_what_we_write_to_gets_no_trace(home: Home) -> None:
+    """As some schedulers start programs: the night runs, and none of its files becomes its stdout."""
+    words = f"{sys.executable} -m pipeline run {home.config_path}"
+    ended = subprocess.run(["sh", "-c", f"{words} <&- >&- 2>&-"], cwd=ROOT, check=False)
+    assert ended.returncode == 0
+    assert len(snapshot.rows(home.export, "outcomes")) == 50
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_that_nobody_can_take_is_storage_trouble(unbuffered: str) -> None:
+    """A full disk under stdout is no bug of ours."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pipeline", "tables"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    assert ended.returncode == 7
+    assert "Cannot write to standard output: No space left on device." in ended.stderr
+
+
 def test_the_sandbox_says_that_its_port_is_taken(sandbox: Sandbox) -> None:
     """A mistake of the caller's, not a bug."""
     port = sandbox.url.rpartition(":")[2]

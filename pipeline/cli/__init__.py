@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -13,17 +14,30 @@ from pipeline.cli import checkup, hooks, nights, rehearsing, tables, trials
 from pipeline.cli.app import WrongUse, app
 from pipeline.cli.showing import while_read
 from pipeline.cli.watching import place_of
-from pipeline.errors import Exit, ExportError, StoppedError
+from pipeline.errors import Exit, ExportError, StoppedError, StorageError
 
 __all__ = ["app", "checkup", "hooks", "main", "nights", "rehearsing", "tables", "trials"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; every mistake of the user's or the world's becomes a message and an exit code."""
+    _open_what_is_closed()
     code = _run(arguments)
-    with while_read():
-        sys.stdout.flush()
+    try:
+        with while_read():
+            pass
+    except StorageError as exc:
+        return _told(exc, debug=False)
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Started with `>&-`: else a file of the night's would become its stdout."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            while (opened := os.open(os.devnull, os.O_RDWR)) < number:
+                pass
+            setattr(sys, name, os.fdopen(opened, mode))
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
+
+from pipeline.errors import StorageError
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -69,21 +72,29 @@ def print_out(what: Any) -> None:
     """Print without wrapping, markup or highlighting: whole lines, also in a pipe."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 1000)
-    with console.capture() as rendered:
-        console.print(what, highlight=False, markup=False, soft_wrap=True)
+    rendered, is_terminal = StringIO(), sys.stdout.isatty()
+    console = Console(file=rendered, force_terminal=is_terminal or None, width=None if is_terminal else 1000)
+    console.print(what, highlight=False, markup=False, soft_wrap=True)
     with while_read():
-        sys.stdout.write(rendered.get())
+        sys.stdout.write(rendered.getvalue())
 
 
 @contextmanager
 def while_read() -> Iterator[None]:
-    """Whoever reads stdout may stop early, as `head` does: the rest goes nowhere, and the command ends as it would."""
+    """Whoever reads stdout may stop early, as `head` does: the rest goes nowhere, and the command ends as it would.
+
+    Raises StorageError where stdout is a file that takes no more.
+    """
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as exc:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            raise StorageError(
+                f"Cannot write to standard output: {exc.strerror}.",
+                "What the command did is done; `status` shows how the night stands.",
+            ) from exc
 
 
 def as_grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
