@@ -187,9 +187,9 @@ def tables(found: Measured) -> str:
 
 ABOUT = """Nights of {fewer:,} and {ids:,} customers against the sandbox, all tables, measured; then the arithmetic of
 `plan` for other sizes: {calls:.3f} calls an ID, {nights} nights of `work` and {snapshots} snapshots kept beside
-tonight's, {memory:,.0f} MB for both processes, {few:,.0f} bytes more for each ID until that is {most:,.0f} MB, and
-{each:,.0f} for each, however many. Your own answers may be larger or smaller: after
-the first nights `plan` and `doctor` go by what those took.
+tonight's; of memory, {each:,.0f} bytes for each ID and {memory:,.0f} MB for both processes of the fetch, or
+{merge:,.0f} MB for the merge and {few:,.0f} bytes more for each ID until that is {most:,.0f} MB, whichever is more.
+Your own answers may be larger or smaller: after the first nights `plan` and `doctor` go by what those took.
 """
 
 
@@ -204,6 +204,7 @@ def main() -> None:
         nights=WorkConfig().keep_nights,
         snapshots=OutputConfig().keep_snapshots,
         memory=found.learned.memory_bytes / 1e6,
+        merge=found.learned.merge_bytes / 1e6,
         few=ROW_GROUP_BYTES_PER_ID,
         most=ROW_GROUPS_BYTES / 1e6,
         each=MEMORY_BYTES_PER_ID,

@@ -197,6 +197,13 @@ def test_disk_and_memory_grow_with_the_ids() -> None:
     assert large.memory_bytes > small.memory_bytes
 
 
+def test_memory_is_that_of_the_fetch_or_of_the_merge_whichever_is_more() -> None:
+    """A small night's two processes take more than its merge; the merge of a large one more than they."""
+    learned = Learned(memory_bytes=240e6, merge_bytes=170e6)
+    few, many = (plan(known=known, learned=learned).memory_bytes for known in (100_000, 2_000_000))
+    assert (few, many) == (240e6 + 100_000 * 20, 170e6 + 80e6 + 2_000_000 * 20)
+
+
 def known(*rows: tuple[int, float], changes: Any = (), answers: int = 4, dates: Any = ()) -> Knowledge:
     """IDs and how many days ago they answered; watched for 40 days before that."""
     columns = {name: np.zeros(len(rows), dtype) for name, dtype in DTYPES.items()}

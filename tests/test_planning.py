@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.night import Options, Result, Screen, plan_night, run_night
+from pipeline.night.learned import measure
 from pipeline.plan import Plan
+from pipeline.processes import peak_bytes
 from pipeline.sandbox import Sandbox, known_ids
+from pipeline.store.ledger import read_ledger
+from pipeline.store.snapshots import open_snapshots
 from pipeline.store.workspace import Workspace
 from tests import snapshot
 from tests.conftest import Home, calls_seen
@@ -58,6 +62,24 @@ def test_the_second_nights_plan_knows_what_the_first_took(
     assert after.calls_per_s <= 16 / 0.020 + 1
     assert after.disk_bytes == pytest.approx(measured.night_bytes + measured.snapshot_bytes, rel=0.01)
     assert after.memory_bytes == pytest.approx(measured.memory_bytes, rel=0.01)
+
+
+def test_a_nights_memory_is_that_of_the_step_that_takes_most(
+    home: Home, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Two processes have their largest size in the fetch, one has it in the merge: what they never had at the same time
+    is not added up.
+    """
+    home.settings["api"]["host"] = start_sandbox().url
+    home.write_ids(known_ids(300))
+    home.save()
+    snapshots, folder = open_snapshots(home.config()), Workspace(home.work).night(ONE)
+    go(home)
+    live, ledger = snapshots.current(), read_ledger(folder.parts)
+    assert live is not None
+    for fetch_bytes, most in ((0, peak_bytes()), (1 << 40, 1 << 40)):
+        found = measure(folder, ledger, snapshots.manifest(live.snapshot), 300, fetch_bytes)
+        assert found.memory_bytes == pytest.approx(most, rel=0.05)
 
 
 def test_a_night_too_short_for_all_ends_publishable_and_the_next_asks_the_others_first(home: Home) -> None:

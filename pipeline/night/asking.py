@@ -137,7 +137,7 @@ class Progress:
         if now - self.written_at >= PROGRESS_EVERY_S:
             self.written_at = now
             self.note()
-            self.night.helper_bytes = max(self.night.helper_bytes, peak_bytes(self.helper))
+            self._note_memory()
 
     @contextmanager
     def noted_at_the_end(self) -> Iterator[None]:
@@ -145,6 +145,7 @@ class Progress:
         try:
             yield
         finally:
+            self._note_memory()
             with suppress(StorageError):
                 self.note()
 
@@ -155,6 +156,11 @@ class Progress:
         self.tally.allowed_per_s = min((limit.calls / limit.per_s for limit in limits), default=None)
         self.tally.disk_free = disk_usage(night.workspace.root).free
         write_quickly(night.folder.progress, self.tally.to_json())
+
+    def _note_memory(self) -> None:
+        """Their peaks so far, of both: what the merge takes comes later, and by then the second process has ended."""
+        if helper_bytes := peak_bytes(self.helper):
+            self.night.fetch_bytes = max(self.night.fetch_bytes, peak_bytes() + helper_bytes)
 
     def _plan_again(self) -> None:
         """How far the night gets, by what it has seen so far."""

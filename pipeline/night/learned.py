@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.plan import Learned, growth_bytes
+from pipeline.plan import MEMORY_BYTES_PER_ID, Learned, growth_bytes
 from pipeline.processes import peak_bytes
 from pipeline.store.ledger import Ledger, calls_parts
 from pipeline.store.parts import part_paths, read_part
@@ -17,9 +17,9 @@ FEW_IDS = 100
 
 
 def measure(
-    folder: NightFolder, ledger: Ledger, manifest: Manifest, known: int, helper_bytes: int
+    folder: NightFolder, ledger: Ledger, manifest: Manifest, known: int, fetch_bytes: int
 ) -> Measured:
-    """What this night took. Its peak is this process's and that of its helper, which is known by now."""
+    """What this night took. Its peak is that of the fetch, with two processes, or that of the merge, with one."""
     journal = sum(path.stat().st_size for path in folder.journal.glob("chunk-*"))
     parts = sum(path.stat().st_size for path in part_paths(folder.parts))
     tables = manifest.tables.values()
@@ -30,7 +30,8 @@ def measure(
         night_bytes=journal + parts,
         snapshot_ids=known,
         snapshot_bytes=sum(file.bytes for table in tables for file in table.files),
-        memory_bytes=peak_bytes() + helper_bytes,
+        memory_bytes=max(fetch_bytes, peak_bytes()),
+        merge_bytes=peak_bytes(),
     )
 
 
@@ -56,5 +57,8 @@ def learn(workspace: Workspace) -> Learned:
         latency_s=sum(one.latency_us * one.calls for one in nights) / calls / 1e6,
         night_bytes_per_id=sum(one.night_bytes for one in nights) / ids,
         snapshot_bytes_per_id=last.snapshot_bytes / max(1, last.snapshot_ids),
-        memory_bytes=max(one.memory_bytes - growth_bytes(one.snapshot_ids) for one in nights),
+        memory_bytes=max(one.memory_bytes - one.snapshot_ids * MEMORY_BYTES_PER_ID for one in nights),
+        merge_bytes=max(
+            (one.merge_bytes or one.memory_bytes) - growth_bytes(one.snapshot_ids) for one in nights
+        ),
     )

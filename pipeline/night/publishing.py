@@ -84,7 +84,7 @@ def _measured(night: Night, ledger: Ledger, manifest: Manifest) -> Measured:
     """What the night took so far; a rebuild needs less memory than the fetch did."""
     before = night.state.measured
     known = manifest.tables[accounts.OUTCOMES.name].rows
-    found = measure(night.folder, ledger, manifest, known, night.helper_bytes)
+    found = measure(night.folder, ledger, manifest, known, night.fetch_bytes)
     return found.model_copy(
         update={"memory_bytes": max(found.memory_bytes, before.memory_bytes if before else 0)}
     )

@@ -86,7 +86,7 @@ class Night:
     state: NightState
     lock: int
     stopped: StoppedError | None = field(default=None)
-    helper_bytes: int = 0  # the second process's peak
+    fetch_bytes: int = 0  # the most that both processes had during the fetch
     unseen: list[tuple[float, int]] = field(default_factory=list)  # when and how many calls no journal has
     caught_up: list[str] = field(
         default_factory=list

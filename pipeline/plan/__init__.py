@@ -20,17 +20,18 @@ class Learned:
     latency_s: float = 0.0  # 0: not known
     night_bytes_per_id: float = 4_000.0  # journal and parts of an ID asked for
     snapshot_bytes_per_id: float = 2_000.0  # of an ID in the snapshot
-    memory_bytes: float = 280e6  # of both processes at their peaks, before the first ID
+    memory_bytes: float = 240e6  # of all processes at the same time, before the first ID
+    merge_bytes: float = 170e6  # of the first one, which merges alone
 
 
 ROW_GROUP_BYTES_PER_ID, ROW_GROUPS_BYTES = 200.0, 80e6
 """Until the tables' row groups are full, each ID takes so much; then all take so much together."""
 MEMORY_BYTES_PER_ID = 20.0
-"""And of the columns of IDs that a step looks at."""
+"""And of the columns of IDs that a step looks at, in the fetch, too."""
 
 
 def growth_bytes(ids: int) -> float:
-    """How much more memory a night of so many IDs takes than one of none."""
+    """How much more memory the merge of so many IDs takes than one of none."""
     return min(ids * ROW_GROUP_BYTES_PER_ID, ROW_GROUPS_BYTES) + ids * MEMORY_BYTES_PER_ID
 
 
@@ -93,8 +94,14 @@ def make_plan(
         disk_bytes=round(
             asked * learned.night_bytes_per_id + max(ids, known) * learned.snapshot_bytes_per_id
         ),
-        memory_bytes=round(learned.memory_bytes + growth_bytes(max(ids, known))),
+        memory_bytes=_memory_bytes(learned, max(ids, known)),
     )
+
+
+def _memory_bytes(learned: Learned, ids: int) -> int:
+    """What the fetch takes with two processes, or the merge with one, whichever is more: they never meet."""
+    fetch = learned.memory_bytes + ids * MEMORY_BYTES_PER_ID
+    return round(max(fetch, learned.merge_bytes + growth_bytes(ids)))
 
 
 def replanned(plan: Plan, allowance: Allowance, *, done: int, calls: int, limit: int | None = None) -> Plan:

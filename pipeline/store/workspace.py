@@ -60,6 +60,7 @@ class Measured(BaseModel, defer_build=True):
     snapshot_ids: int  # in the snapshot's `outcomes`
     snapshot_bytes: int
     memory_bytes: int  # peak of all processes
+    merge_bytes: int = 0  # of the first one, which merges alone; 0: an older version, which did not note it
 
 
 class NightState(BaseModel, defer_build=True):
