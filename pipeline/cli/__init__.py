@@ -7,6 +7,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -14,7 +16,7 @@ from pipeline.cli import checkup, hooks, nights, rehearsing, tables, trials
 from pipeline.cli.app import WrongUse, app
 from pipeline.cli.showing import while_read
 from pipeline.cli.watching import place_of
-from pipeline.errors import Exit, ExportError, StoppedError, StorageError
+from pipeline.errors import Exit, ExportError, StoppedError, StorageError, UsageError
 
 __all__ = ["app", "checkup", "hooks", "main", "nights", "rehearsing", "tables", "trials"]
 
@@ -53,6 +55,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except typer.Exit as exc:
         return exc.exit_code
     except WrongUse as exc:
+        if missing := _missing_config(exc):
+            return _told(missing, debug)
         exc.show()
         return int(Exit.USAGE)
     except (KeyboardInterrupt, typer.Abort):
@@ -68,6 +72,20 @@ def _stop(number: int, _frame: object) -> None:
     raise StoppedError(
         f"Stopped by {signal.Signals(number).name}.", "Nothing is lost: `run` goes on where it stopped."
     )
+
+
+def _missing_config(exc: Any) -> UsageError | None:
+    """A config that is not there is told before an option that is not."""
+    config = exc.ctx.params.get("config") if exc.ctx else None
+    if not isinstance(config, Path) or config.exists():
+        return None
+    from pipeline.config import load_config
+
+    try:
+        load_config(config)
+    except UsageError as missing:
+        return missing
+    return None
 
 
 def _told(exc: BaseException, debug: bool) -> int:

@@ -34,20 +34,7 @@ WrongUse: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name_
 """What a mistyped command raises: click's own class, or, from typer 0.29 on, that of the click inside typer."""
 
 
-def _told_if_missing(config: Path) -> Path:
-    """A config that is not there is told before an option that is not. Raises UsageError."""
-    if not config.exists():
-        from pipeline.config import load_config
-
-        load_config(config)
-    return config
-
-
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML config.")]
-ConfigThere = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="The YAML config.", callback=_told_if_missing)
-]
-"""Of a command that also wants something else."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key. Repeatable.")

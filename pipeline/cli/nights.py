@@ -11,7 +11,6 @@ import typer
 
 from pipeline.cli.app import (
     ConfigPath,
-    ConfigThere,
     JsonFlag,
     NightOption,
     NightWanted,
@@ -147,7 +146,7 @@ def report(
 
 @app.command(epilog="Example: capillary-export rebuild nightly.yaml --night 2026-11-22")
 def rebuild(
-    config: ConfigThere,
+    config: ConfigPath,
     night: NightWanted,
     tables: Annotated[str | None, typer.Option(metavar="a,b", help="Only these tables; default all.")] = None,
     set_: SetOption = None,
@@ -172,7 +171,7 @@ def rebuild(
     epilog="Example: capillary-export publish nightly.yaml --night 2026-11-22 --force --reason 'new tier'",
 )
 def publish_(
-    config: ConfigThere,
+    config: ConfigPath,
     night: NightWanted,
     force: Annotated[bool, typer.Option("--force", help="Although a check failed.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in current.json.")] = None,
