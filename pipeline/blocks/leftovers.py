@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,10 @@ import pyarrow as pa
 
 from pipeline.blocks.base import Column, Table
 from pipeline.blocks.fit import Misfit
-from pipeline.blocks.secrets import without_secrets, without_signed_url
+from pipeline.blocks.secrets import has_hint, without_secrets, without_signed_url
 from pipeline.blocks.shape import Form, Node
 from pipeline.blocks.source import row_path
-from pipeline.jsontext import Json, dump, type_name
+from pipeline.jsontext import Json, dump, loads, type_name
 
 MAX_UNKNOWN_PATHS = 2000
 """Where keys turn out to be data, every answer brings new ones; past this many they are counted together."""
@@ -62,11 +63,22 @@ class _Extras:
         # of the places where its rows stand, longest first; its paths are relative to them
         self._paths = sorted(map(row_path, table.rows), key=len, reverse=True)
         self._rows: dict[int, dict[str, Any]] = {}
+        self._written: dict[
+            int, dict[str, bytes]
+        ] = {}  # the same of rows that have nothing but what is kept as written
 
     def keep(self, row: int, name: str, found: Json) -> None:
         """What has the same name there stays."""
-        extra = self._rows.setdefault(row, {})
-        extra[name if name not in extra else f"{name}#{len(extra)}"] = found
+        if row not in self._rows:
+            self._rows[row] = {name: loads(text) for name, text in self._written.pop(row, {}).items()}
+        _put(self._rows[row], name, found)
+
+    def keep_written(self, row: int, name: str, text: bytes) -> None:
+        """The same of JSON text that `dump` would write just so, without secrets; nor has the name any."""
+        if row in self._rows:
+            self.keep(row, name, loads(text))
+        else:
+            _put(self._written.setdefault(row, {}), name, text)
 
     def path(self, path: str) -> str:
         """A path as seen from the row."""
@@ -75,15 +87,30 @@ class _Extras:
 
     def take(self, rows: int) -> pa.Array[Any]:
         """The column of so many rows; then nothing is kept any more."""
-        if not self._rows:
+        kept = [*self._rows, *self._written]
+        if not kept:
             return pa.nulls(rows, pa.string())
-        texts = [without_secrets(dump(extra)) for extra in self._rows.values()]
+        texts: list[str | bytes] = [without_secrets(dump(extra)) for extra in self._rows.values()]
+        texts += map(_object_of, self._written.values())
         places, is_null = np.zeros(rows, np.int32), np.ones(rows, np.bool_)
-        places[list(self._rows)], is_null[list(self._rows)] = np.arange(len(texts)), False
-        self._rows = {}
+        places[kept], is_null[kept] = np.arange(len(texts)), False
+        self._rows, self._written = {}, {}
         at: Any = pa.array(places, mask=is_null)
         column: pa.Array[Any] = pa.array(texts, pa.string()).take(at)
         return column
+
+
+def _put(extra: dict[str, Any], name: str, found: Any) -> None:
+    extra[name if name not in extra else f"{name}#{len(extra)}"] = found
+
+
+def _object_of(written: dict[str, bytes]) -> bytes:
+    return b"{%b}" % b",".join([_key_text(name) + text for name, text in written.items()])
+
+
+@lru_cache(MAX_UNKNOWN_PATHS)
+def _key_text(name: str) -> bytes:
+    return dump(name).encode() + b":"
 
 
 class _Path(NamedTuple):
@@ -92,6 +119,7 @@ class _Path(NamedTuple):
     node: Node
     told: str
     from_row: str
+    is_plain: bool  # it holds nothing secret, and is none of a leak
 
 
 class Leftovers:
@@ -128,6 +156,16 @@ class Leftovers:
         if not node.whole:
             self._extras[node.owner].keep(row, path.from_row, found)
 
+    def written_key(self, about: About, node: Node, row: int, key: str, kind: str, text: bytes) -> None:
+        """The same of a value of this type that `dump` would write just as it is written, with nothing secret in it."""
+        path = self._path(node, key)
+        if not path.is_plain:
+            self.unknown_key(about, node, row, key, loads(text))
+            return
+        self._field(path.told, kind, node.owner).seen.append((about.customer_id, about.record))
+        if not node.whole:
+            self._extras[node.owner].keep_written(row, path.from_row, text)
+
     def _field(self, path: str, kind: str, owner: int) -> UnknownField:
         """Where the occurrences of a key are counted."""
         field = self._unknown.get((path, kind))
@@ -142,7 +180,9 @@ class Leftovers:
         if path is None:
             whole = f"{node.inside}.{key}".lstrip(".")
             told = without_signed_url(whole)[:MAX_UNKNOWN_PATH_LENGTH]
-            path = _Path(node, told, self._extras[node.owner].path(whole))
+            from_row = self._extras[node.owner].path(whole)
+            is_plain = not has_hint(from_row) and not _is_thrift_leak(key, True)
+            path = _Path(node, told, from_row, is_plain)
             if len(self._paths) < MAX_UNKNOWN_PATHS:
                 self._paths[id(node), key] = path
         return path

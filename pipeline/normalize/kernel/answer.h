@@ -8,7 +8,7 @@ typedef struct {
 } value;
 
 typedef struct { int32_t node, start, end, members, slots, unknowns, next; } instance; /* node -1: null in a list */
-typedef struct { int32_t key, key_end, start, end, leak, next; } unknown; /* a key that no declaration names */
+typedef struct { int32_t key, key_end, start, end, type, leak, next; } unknown; /* a key that no declaration names */
 typedef struct { int32_t key, key_end, ordinal, next; value value; } entry; /* ordinal -1: no row */
 
 typedef struct {
@@ -24,7 +24,8 @@ typedef struct {
 } table;
 
 typedef struct { int32_t table, column, row, start, length, is_read; } odd; /* is_read: only rounded */
-typedef struct { int32_t nth, node, row, start, key_length, length; } told; /* an unknown key, and whose row keeps it */
+/* An unknown key, and whose row keeps it; is_kept_so: its value as it is written. */
+typedef struct { int32_t nth, node, row, start, key_length, length, type, is_kept_so; } told;
 
 typedef struct { int64_t start, length, done; uint64_t h[8]; int32_t nth; } digest; /* of a text, under way */
 typedef struct { int32_t table, column, row, nth; } unhashed_cell; /* has room for the hash of answer `nth` */

@@ -24,6 +24,8 @@ from pipeline.normalize.kernel.plan import write_plan
 TAKEN = 0
 Ints = npt.NDArray[np.int64]
 _NOBODY: Ints = np.empty((0, 3), np.int64)
+_TYPES = ("null", "null", "boolean", "boolean", "integer", "number", "string", "object", "array")
+"""JSON's types, as the kernel numbers them."""
 _NO_BYTES = pa.py_buffer(b"")
 
 
@@ -139,15 +141,24 @@ class KernelCollector:
         self._library.kernel_odds(self._kernel, told)
         cells, cells_at, keys, keys_at, texts_at, length = told
         texts = ctypes.string_at(texts_at, length) if length else b""
-        for nth, node, row, start, key, length in _numbers(keys_at, keys):
-            end = start + key
-            name, found = texts[start:end].decode(), loads(texts[end : end + length])
-            self._leftovers.unknown_key(self._about(nth), self._plan.nodes[node], row, name, found)
+        self._unknown_keys(_numbers(keys_at, keys, 8), texts)
         odd = sorted(
             _Cell(table, column, row, texts[start : start + length], bool(is_read))
-            for table, column, row, start, length, is_read in _numbers(cells_at, cells)
+            for table, column, row, start, length, is_read in _numbers(cells_at, cells, 6).tolist()
         )
         return {column: list(together) for column, together in groupby(odd, lambda cell: cell[:2])}
+
+    def _unknown_keys(self, keys: npt.NDArray[np.int32], texts: bytes) -> None:
+        abouts = list(map(About._make, self._told[keys[:, 0]].tolist()))
+        for about, (_, node, row, start, key, length, kind, is_kept_so) in zip(
+            abouts, keys.tolist(), strict=True
+        ):
+            end = start + key
+            name, found = texts[start:end].decode(), texts[end : end + length]
+            if is_kept_so:
+                self._leftovers.written_key(about, self._plan.nodes[node], row, name, _TYPES[kind], found)
+            else:
+                self._leftovers.unknown_key(about, self._plan.nodes[node], row, name, loads(found))
 
     # Columns
 
@@ -203,14 +214,10 @@ class KernelCollector:
         return About._make(self._told[nth].tolist())
 
 
-def _numbers(address: int, count: int) -> list[list[int]]:
-    """A table of the kernel's own numbers, six in a row."""
-    if not count:
-        return []
-    found: list[list[int]] = (
-        np.frombuffer(ctypes.string_at(address, count * 24), np.int32).reshape(-1, 6).tolist()
-    )
-    return found
+def _numbers(address: int, count: int, width: int) -> npt.NDArray[np.int32]:
+    """A table of the kernel's own numbers."""
+    told = ctypes.string_at(address, count * width * 4) if count else b""
+    return np.frombuffer(told, np.int32).reshape(-1, width)
 
 
 def _type_of(wide: _Wide) -> pa.DataType:

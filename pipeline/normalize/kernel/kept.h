@@ -7,6 +7,7 @@ static const char *const HINTS[] = {"filepath", "file_path", "s3token", "s3_toke
 
 static int has_hint(const char *p, const char *end) {
     for (; p < end; p++) {
+        if ((uint8_t)*p == 0xe2 && !strncmp(p, "\xe2\x84\xaa", 3)) return 1; /* a Kelvin sign: Python's lower() makes a k of it */
         char first = (char)(*p | 0x20);
         if (first != 'f' && first != 's' && first != 'x' && first != 'a' && first != 'k') continue;
         for (size_t i = 0; i < sizeof HINTS / sizeof *HINTS; i++) {
@@ -67,3 +68,6 @@ static const char *as_dumped(const char *p) {
                    ? NULL : p;
     }
 }
+
+/* Whether a checked value is kept just as it is written: `jsontext.dump` would write it so, and there is nothing secret in it. */
+static int is_kept_as_written(const char *p, const char *end) { return as_dumped(p) == end && !has_hint(p, end); }

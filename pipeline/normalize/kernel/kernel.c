@@ -120,7 +120,7 @@ EXPORT int32_t kernel_add_many(collector *c, const char *text, const int64_t *st
 }
 
 /* library.VERSION: of what plan.py and this file tell each other. */
-EXPORT int32_t kernel_version(void) { return 4; }
+EXPORT int32_t kernel_version(void) { return 5; }
 
 EXPORT int64_t kernel_rows(const collector *c, int32_t number) { return c->table[number].rows; }
 
@@ -139,7 +139,7 @@ EXPORT void kernel_buffers(const collector *c, int32_t number, int64_t *to) {
     }
 }
 
-/* How many odd cells there are and where their six numbers each, the same of unknown keys (six), where their texts, and how long. */
+/* How many odd cells there are and where their six numbers each, the same of unknown keys (eight), where their texts, and how long. */
 EXPORT void kernel_odds(const collector *c, int64_t *to) {
     to[0] = c->odds.count;
     to[1] = (int64_t)(intptr_t)c->odds.at;

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import native
 from pipeline.native import Signatures
 
-VERSION = 4
+VERSION = 5
 """Of what plan.py and kernel.c tell each other; `kernel_version` has the other half."""
 _SOURCE = Path(__file__).with_name("kernel.c")
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int32

@@ -66,7 +66,7 @@ static int new_unknown(collector *c, int32_t one, const char *name, int32_t leng
         if (++count > MAX_UNKNOWN) return refuse(c, NOT_USUAL);
         if (u->key_end - u->key == length && !memcmp(c->text + u->key, name, (size_t)length)) return refuse(c, NOT_USUAL);
     }
-    c->unknowns.at[made] = (unknown){key, key + length, v->start, v->end, leak, here->unknowns};
+    c->unknowns.at[made] = (unknown){key, key + length, v->start, v->end, v->type, leak, here->unknowns};
     c->unknowns.count++;
     here->unknowns = made;
     return 1;

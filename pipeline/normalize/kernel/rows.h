@@ -37,7 +37,7 @@ static int put_value(collector *c, int32_t table_, int32_t column_, int kind, co
         if (v->type != STRING || !offset_length(p + 1, end - 1)) return put_null(col, kind, row);
         return put_text(c, col, row, end - 1 - offset_length(p + 1, end - 1), offset_length(p + 1, end - 1));
     case JSON_TEXT:
-        if (as_dumped(p) == end && !has_hint(p, end)) return put_text(c, col, row, p, end - p);
+        if (is_kept_as_written(p, end)) return put_text(c, col, row, p, end - p);
         break;
     case BOOL:
         if (v->type == TRUE_ || v->type == FALSE_) return put_number(col, kind, row, v->type == TRUE_);
@@ -180,7 +180,8 @@ static int tell(collector *c, int32_t one, int64_t row) {
         if (!ROOM(c->tolds, 1) || !ROOM(c->kept, key + length) || c->kept.count + key + length > INT32_MAX)
             return refuse(c, NO_MEMORY);
         c->tolds.at[c->tolds.count++] =
-            (told){c->nth, c->instances.at[one].node, (int32_t)row, (int32_t)c->kept.count, key, length};
+            (told){c->nth, c->instances.at[one].node, (int32_t)row, (int32_t)c->kept.count, key, length, u->type,
+                   is_kept_as_written(c->text + u->start, c->text + u->end)};
         memcpy(c->kept.at + c->kept.count, c->text + u->key, (size_t)key);
         memcpy(c->kept.at + c->kept.count + key, c->text + u->start, (size_t)length);
         c->kept.count += key + length;
