@@ -439,6 +439,46 @@ def test_keys_and_forms(body: bytes) -> None:
     both_ways([body])
 
 
+SECRETS = st.sampled_from(
+    [
+        "a",
+        "?sig=",
+        "&Signature=",
+        "?x-goog-a_1=",
+        "?x-goog-=",
+        "?x-goog-é=",
+        "X-Amz-",
+        "x-amz",
+        "awsAccessKeyId=1",
+        "awsaccesskeyid",
+        "sig=",
+        "https://x/?a=1&key-pair-id=2",
+        "Key-pair-id",
+        "?ſig=",
+        "design",
+        "?sigma=",
+    ]
+) | st.just("")
+KEYS = st.sampled_from(
+    ["a", "b", "filePath", "file_path", "x.S3_Token", "s3token.x", "secureFilePath", "?sig=", "\u00e9"]
+)
+SCALARS = SECRETS | st.sampled_from([None, True, 0, 5, JsonFloat("1.50")])
+
+
+@given(
+    st.recursive(
+        SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+    ),
+    KEYS,
+    st.booleans(),
+)
+def test_secrets_are_removed_from_what_is_kept_as_json(value: Json, key: str, has_blanks: bool) -> None:
+    """From whole rows as from unknown keys, however deep they stand and however they are written."""
+    element = dump({"code": 1, key: value}).encode()
+    body = b'{"id":1,"associatedImages":[%b],"profiles":[{"mood":%b}]}' % (element, dump(value).encode())
+    both_ways([body.replace(b",", b", ") if has_blanks else body])
+
+
 def test_answers_as_a_night_has_them_are_all_taken() -> None:
     """Those of the bench's server; also between others that go by hand, in the order of the answers."""
     prepared = templates()

@@ -71,3 +71,99 @@ static const char *as_dumped(const char *p) {
 
 /* Whether a checked value is kept just as it is written: `jsontext.dump` would write it so, and there is nothing secret in it. */
 static int is_kept_as_written(const char *p, const char *end) { return as_dumped(p) == end && !has_hint(p, end); }
+
+/* The same text without what is secret, as secrets.without_secrets has it. */
+
+static const char REMOVED[] = "\"(secret removed)\"";
+enum { REMOVED_LENGTH = sizeof REMOVED - 1, MOST_SCRUBBED = 16 << 10 };
+
+static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
+
+static const char *behind_word(const char *p, const char *end, const char *word) {
+    for (; *word; p++, word++)
+        if (p == end || lower(*p) != *word) return NULL;
+    return p;
+}
+
+/* secrets.SIGNED, from a ? or & on. */
+static int is_signed_query(const char *p, const char *end) {
+    static const char *const WORDS[] = {"key-pair-id=", "signature=", "sig="};
+    for (int i = 0; i < 3; i++)
+        if (behind_word(p + 1, end, WORDS[i])) return 1;
+    const char *start = behind_word(p + 1, end, "x-goog-"), *q = start;
+    while (q && q < end && (is_digit(*q) || *q == '_' || (lower(*q) >= 'a' && lower(*q) <= 'z'))) q++;
+    return q && q > start && q < end && *q == '=';
+}
+
+static int is_signed(const char *p, const char *end) {
+    for (; p < end; p++) {
+        char first = lower(*p);
+        if (first == 'x' && behind_word(p, end, "x-amz-")) return 1;
+        if (first == 'a' && behind_word(p, end, "awsaccesskeyid=")) return 1;
+        if ((first == '?' || first == '&') && is_signed_query(p, end)) return 1;
+    }
+    return 0;
+}
+
+/* secrets._is_secret */
+static int is_secret(const char *p, const char *end) {
+    static const char *const WORDS[] = {"filepath", "securefilepath", "s3token"};
+    char last[16];
+    int length = 0;
+    for (; p < end; p++) {
+        if (*p == '.') length = 0;
+        else if (*p != '_' && length < 16) last[length++] = lower(*p);
+    }
+    for (int i = 0; i < 3; i++)
+        if (length == (int)strlen(WORDS[i]) && !memcmp(last, WORDS[i], (size_t)length)) return 1;
+    return 0;
+}
+
+static const char *scrub(const char *p, char **to, int in_secret);
+
+static const char *scrub_many(const char *p, char **to) {
+    char close = *p == '{' ? '}' : ']';
+    int is_map = *p == '{';
+    uint8_t escaped;
+    for (*(*to)++ = *p++; *p != close;) {
+        int in_secret = 0;
+        if (is_map) {
+            const char *key = p + 1;
+            p = string(key, &escaped);
+            if (is_signed(key, p)) return NULL;
+            in_secret = is_secret(key, p);
+            p += 2; /* the quote and the colon */
+            memcpy(*to, key - 1, (size_t)(p - key + 1));
+            *to += p - key + 1;
+        }
+        if (!(p = scrub(p, to, in_secret))) return NULL;
+        if (*p == ',') *(*to)++ = *p++;
+    }
+    *(*to)++ = close;
+    return p + 1;
+}
+
+/* Writes a value that is `as_dumped`, of ASCII; gives where it ends, NULL where that is for Python. */
+static const char *scrub(const char *p, char **to, int in_secret) {
+    uint8_t what;
+    if (*p == '"') {
+        const char *end = string(p + 1, &what) + 1;
+        int is_gone = (in_secret && end - p > 2) || is_signed(p + 1, end - 1);
+        size_t length = is_gone ? REMOVED_LENGTH : (size_t)(end - p);
+        memcpy(*to, is_gone ? REMOVED : p, length);
+        *to += length;
+        return end;
+    }
+    if (in_secret) return NULL;
+    if (*p == '{' || *p == '[') return scrub_many(p, to);
+    const char *end = as_dumped(p);
+    memcpy(*to, p, (size_t)(end - p));
+    *to += end - p;
+    return end;
+}
+
+static int is_ascii(const char *p, const char *end) {
+    for (; p < end; p++)
+        if (*p & 0x80) return 0;
+    return 1;
+}

@@ -22,6 +22,16 @@ static int is_minus_zero(const collector *c, const value *v) {
     return v->type == INTEGER && v->end - v->start == 2 && c->text[v->start] == '-' && c->text[v->start + 1] == '0';
 }
 
+/* JSON text that may have secrets, without them; 0 where that is for Python. */
+static int put_scrubbed(collector *c, column *col, int64_t row, const char *p, const char *end) {
+    if (end - p > MOST_SCRUBBED || !is_ascii(p, end)) return 0;
+    char *start = text_room(c, col, row, (end - p) * REMOVED_LENGTH), *to = start; /* more than it can become */
+    if (!start || scrub(p, &to, 0) != end) return 0;
+    set_bit(col->valid, row, 1);
+    col->offset[row + 1] = col->offset[row] + (int32_t)(to - start);
+    return 1;
+}
+
 static int put_value(collector *c, int32_t table_, int32_t column_, int kind, column *col, int64_t row, const value *v) {
     const char *p = c->text + v->start, *end = c->text + v->end;
     int is_scalar = v->type != OBJECT_ && v->type != ARRAY;
@@ -37,7 +47,9 @@ static int put_value(collector *c, int32_t table_, int32_t column_, int kind, co
         if (v->type != STRING || !offset_length(p + 1, end - 1)) return put_null(col, kind, row);
         return put_text(c, col, row, end - 1 - offset_length(p + 1, end - 1), offset_length(p + 1, end - 1));
     case JSON_TEXT:
-        if (is_kept_as_written(p, end)) return put_text(c, col, row, p, end - p);
+        if (as_dumped(p) != end) break;
+        if (!has_hint(p, end)) return put_text(c, col, row, p, end - p);
+        if (put_scrubbed(c, col, row, p, end)) return 1;
         break;
     case BOOL:
         if (v->type == TRUE_ || v->type == FALSE_) return put_number(col, kind, row, v->type == TRUE_);
