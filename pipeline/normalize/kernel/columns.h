@@ -66,13 +66,31 @@ static inline int put_number(column *col, int kind, int64_t row, i128 number) {
 static char *text_room(collector *c, column *col, int64_t row, int64_t length) {
     int64_t used = col->offset[row];
     if (used + length > INT32_MAX) { refuse(c, NO_MEMORY); return NULL; }
-    uint8_t *data = used + length < col->room ? col->data : grown(col->data, &col->room, used + length + 1, 1);
+    int64_t wanted = used + length + PADDING;
+    uint8_t *data = wanted <= col->room ? col->data : grown(col->data, &col->room, wanted, 1);
     if (!data) { refuse(c, NO_MEMORY); return NULL; }
     col->data = data;
     return (char *)data + used;
 }
 
+/* Most texts are short, and both sides have PADDING bytes behind them. */
+static inline void copy_padded(char *to, const char *from, int64_t length) {
+    if (length > 4 * PADDING) memcpy(to, from, (size_t)length);
+    else for (int64_t i = 0; i < length; i += PADDING) memcpy(to + i, from + i, PADDING);
+}
+
+/* A text with PADDING bytes behind it: of the answer, or of the plan. */
 static int put_text(collector *c, column *col, int64_t row, const char *text, int64_t length) {
+    char *to = text_room(c, col, row, length);
+    if (!to) return 0;
+    copy_padded(to, text, length);
+    set_bit(col->valid, row, 1);
+    col->offset[row + 1] = col->offset[row] + (int32_t)length;
+    return 1;
+}
+
+/* Any other. */
+static int put_word(collector *c, column *col, int64_t row, const char *text, int64_t length) {
     char *to = text_room(c, col, row, length);
     if (!to) return 0;
     memcpy(to, text, (size_t)length);

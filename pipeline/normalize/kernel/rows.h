@@ -117,15 +117,15 @@ static inline int put(collector *c, int32_t number, int32_t at, const column_pla
     }
     case KEY: return put_text(c, to, row, c->text + e->key, e->key_end - e->key);
     case VALUE: return put_entry(c, to, row, &e->value);
-    case TYPE: return put_text(c, to, row, TYPE_NAMES[e->value.type], (int64_t)strlen(TYPE_NAMES[e->value.type]));
+    case TYPE: return put_word(c, to, row, TYPE_NAMES[e->value.type], (int64_t)strlen(TYPE_NAMES[e->value.type]));
     case WORD: return put_text(c, to, row, c->plan->words + col->text.start, col->text.length);
     case ROW: {
-        if (c->chain[depth].instance < 0) return put_text(c, to, row, "{}", 2);
+        if (c->chain[depth].instance < 0) return put_word(c, to, row, "{}", 2);
         const instance *here = &c->instances.at[c->chain[depth].instance];
         value whole = {here->start, here->end, -1, 0, OBJECT_, 0};
         return put_value(c, number, at, JSON_TEXT, to, row, &whole);
     }
-    case BODY_HASH: return put_text(c, to, row, c->hash, 16) && (!c->waits || note_unhashed(c, number, at, row));
+    case BODY_HASH: return put_word(c, to, row, c->hash, 16) && (!c->waits || note_unhashed(c, number, at, row));
     default: return put_null(to, col->kind, row);
     }
 }
