@@ -6,6 +6,7 @@ import hashlib
 import resource
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
@@ -36,8 +37,13 @@ from pipeline.merge import (
 from pipeline.merge import rounds as rounds_module
 from pipeline.merge.changes import changes_schema
 from pipeline.merge.coding import Coding
+from pipeline.merge.files import keep_in_place
+from pipeline.merge.leaving import Leaves
 from pipeline.merge.rounds import in_order, rounds
+from pipeline.merge.runs import SortedRows
 from pipeline.merge.sources import together
+from pipeline.merge.table import SortedTable
+from pipeline.night.abreast import BUDGET_BYTES
 from pipeline.outcome import Outcome
 from pipeline.store.ledger import RECORD, Ledger
 from pipeline.store.parquet import fingerprint
@@ -692,3 +698,13 @@ def test_statistics_page_index_and_checksums_are_there(export: Export) -> None:
         assert column.compression == "ZSTD"
     ids: Any = group.column(0).statistics
     assert (ids.min, ids.max) == (0, 4_999)
+
+
+def test_many_rows_that_repeat_want_the_memory_of_many_rows() -> None:
+    """Of very repetitive rows the last file is small and tells nothing: two such tables are not written at once."""
+    inputs = TableInputs(SCHEMA, (), (), "zstd", previous_bytes=1_000_000, previous_rows=2_000_000)
+    nobody = Leaves(np.empty(0, np.int64))
+    table = SortedTable(
+        inputs, nobody, Path(), keep_in_place, Coding(SCHEMA), SortedRows([], 0, 0), ExitStack()
+    )
+    assert table.writing_bytes > BUDGET_BYTES // 2

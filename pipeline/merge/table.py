@@ -28,6 +28,8 @@ CHANGES = "changes"
 """The folder of the changes, in the snapshot's."""
 _UNPACKED = 16
 """A published table's rows take so many times their bytes in memory, about."""
+_ROW_BYTES = 32
+"""A row takes so much at the least, while it waits and is encoded: of very repetitive ones a file tells nothing."""
 _BESIDE_BYTES = 8 << 20
 """What writing takes beside the rows that wait."""
 
@@ -74,6 +76,7 @@ class TableInputs:
     previous: Iterable[Path]
     compression: str
     previous_bytes: int = 0
+    previous_rows: int = 0
     changes_key: Sequence[str] = ()
     night: date = date.min  # of the changes
     check_in: Callable[[], None] = field(default=_go_on)  # called every round; what it raises ends the merge
@@ -129,8 +132,10 @@ class SortedTable:
     @property
     def writing_bytes(self) -> int:
         """What it takes at the most while it is written, about."""
-        waiting = self.tonight.bytes + _UNPACKED * self.inputs.previous_bytes
-        tables = 2 if self.inputs.changes_key else 1
+        inputs = self.inputs
+        last = max(_UNPACKED * inputs.previous_bytes, _ROW_BYTES * inputs.previous_rows)
+        waiting = self.tonight.bytes + last
+        tables = 2 if inputs.changes_key else 1
         return self.held_bytes + tables * min(waiting, WAITING_BYTES) + _BESIDE_BYTES
 
     def close(self) -> None:

@@ -252,6 +252,7 @@ class _Merges:
             previous=previous.files(table.name) if reads_last else (),
             compression=output.compression,
             previous_bytes=previous.bytes_of(table.name) if snapshot.mode == "merge" else 0,
+            previous_rows=previous.rows_of(table.name) if snapshot.mode == "merge" else 0,
             changes_key=table.key if snapshot.changes else (),
             night=self._sources.folder.night,
         )

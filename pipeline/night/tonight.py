@@ -143,6 +143,11 @@ class Previous:
         found = self.manifest.tables.get(table) if self.manifest else None
         return sum(file.bytes for file in found.files) if found else 0
 
+    def rows_of(self, table: str) -> int:
+        """How many rows it has; 0 when the snapshot lacks it."""
+        found = self.manifest.tables.get(table) if self.manifest else None
+        return found.rows if found else 0
+
     def files(self, table: str) -> Iterator[Path]:
         """A table's files, in order, each there until the next one is asked for; none when the snapshot lacks it."""
         return self.snapshots.paths(self.manifest, table) if self.manifest else iter(())
