@@ -109,7 +109,7 @@ profile: setup ## Where a night's CPU and memory go, by py-spy and memray: bench
 bench-knowledge: setup ## Ten million known IDs, a night of a million, a ledger of two: seconds and memory (bench/KNOWLEDGE.md)
 	$(BIN)/python -m bench.knowledge
 
-bench-merge: setup ## Last snapshots of 2 and 10 million customers and a night of a tenth: seconds, memory, row groups (bench/MERGE.md, 20 minutes)
+bench-merge: setup ## Last snapshots of 2 and 10 million customers and a night of a tenth: seconds, memory, row groups (bench/MERGE.md, 7 minutes)
 	$(BIN)/python -m bench.merge
 
 bench-formats: setup ## A night's commit to a Delta Lake and an Iceberg table: files adopted, rows written anew, changes merged in (bench/FORMATS.md)

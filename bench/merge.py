@@ -41,7 +41,7 @@ from pipeline.outcome import Outcome
 from pipeline.processes import peak_bytes
 from pipeline.sandbox import SandboxConfig
 from pipeline.store.ledger import RECORD, RECORD_BITS, Ledger
-from pipeline.store.parts import part_name, part_paths, write_part
+from pipeline.store.parts import part_name, part_paths, read_part, write_part
 from pipeline.store.snapshots import Snapshots
 
 SMALL = 1_000
@@ -365,6 +365,7 @@ def _inputs(case: Case, home: Path, name: str) -> TableInputs:
         previous=() if is_full else last,
         compression="zstd",
         previous_bytes=0 if is_full else sum(path.stat().st_size for path in last),
+        previous_rows=0 if is_full else sum(pq.read_metadata(path).num_rows for path in last),
         changes_key=table(name).key if case.snapshot.changes else (),
         night=NIGHT,
     )
@@ -373,7 +374,7 @@ def _inputs(case: Case, home: Path, name: str) -> TableInputs:
 def _ledger(case: Case, home: Path, table_name: str = "customers") -> Ledger:
     """All whom the night saw gave a full answer."""
     parts = part_paths(home / f"parts-{case.customers}", table_name)
-    found = [pq.read_table(path, columns=["customer_id"])["customer_id"].to_numpy() for path in parts]
+    found = [rows["customer_id"].to_numpy() for path in parts for rows in read_part(path, ["customer_id"])]
     ids: Any = np.unique(np.concatenate(found))
     return Ledger(
         customer_ids=ids,
