@@ -26,6 +26,8 @@ from pipeline.store.workspace import NightFolder, NightState, Workspace
 NOTED_EVERY_S = 3.0
 """So old the note of a night's progress is at the most while it runs."""
 UNFINISHED = ("started", "fetching", "stopped")
+MOST_AHEAD = timedelta(days=180)
+"""A night later than that is a mistyped year. Nearer ones are for whoever tries out several nights in a row."""
 
 
 def open_night(config: Config, options: Options, screen: Screen, workspace: Workspace, lock: int) -> Night:
@@ -77,7 +79,7 @@ def which_night(config: Config, options: Options, workspace: Workspace) -> Night
     zone = ZoneInfo(config.window.timezone) if config.window.timezone else None
     now = options.now()
     if options.night is not None:
-        return _come(workspace.night(options.night), night_of(now, zone))
+        return _near(workspace.night(options.night), night_of(now, zone))
     for folder in reversed(workspace.nights()):
         state = folder.state()
         if state is not None and state.state in UNFINISHED:
@@ -88,12 +90,12 @@ def which_night(config: Config, options: Options, workspace: Workspace) -> Night
     return workspace.night(night_of(now, zone))
 
 
-def _come(folder: NightFolder, tonight: date) -> NightFolder:
-    """The folder of a night that has come. One of a mistyped year would be live, and hold all before it, until then."""
-    if folder.night > tonight + timedelta(days=1) and folder.state() is None:
+def _near(folder: NightFolder, tonight: date) -> NightFolder:
+    """The folder of a night, unless its year is mistyped: it would be live, and hold all before it, until then."""
+    if folder.night > tonight + MOST_AHEAD and folder.state() is None:
         raise UsageError(
-            f"The night {folder.night} has not come: tonight is {tonight}.",
-            "Name a night up to tomorrow, or leave --night out.",
+            f"The night {folder.night} is more than half a year ahead: tonight is {tonight}.",
+            "Name a nearer one, or leave --night out.",
         )
     return folder
 
