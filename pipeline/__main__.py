@@ -14,9 +14,8 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     share_arenas()
     with _second_process(sys.argv[1:]):
-        from pipeline.cli import (
-            main as run_command,
-        )  # with pydantic, 9 MB that the second process does without
+        # It brings pydantic, which the second process does without.
+        from pipeline.cli import main as run_command
 
         code = run_command()
     gc.freeze()  # Python looks for what is in cycles before it ends, as if all were not about to go
